@@ -17,12 +17,18 @@ from typing import Any, Protocol
 from apply.applier import Applier
 from apply.batching.batch import Record
 from apply.completion import Completion
-from apply.frames.relational.dms_tables import APPLY_EXCEPTIONS, FULL_LOAD_EXCEPTIONS, HISTORY, STATUS, SUSPENDED
 from apply.outcome import Outcome
 from apply.report import Report
 from runtime import clock
 from runtime.logging import get_logger
-from schemas.control_tables import ControlTableSettings
+from schemas.control_tables import (
+    APPLY_EXCEPTIONS,
+    FULL_LOAD_EXCEPTIONS,
+    HISTORY,
+    STATUS,
+    SUSPENDED,
+    ControlTableSettings,
+)
 from schemas.errors import Action, ErrorKind, TailraceError
 from schemas.settings import Mode, Settings
 from schemas.table import TableName

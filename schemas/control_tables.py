@@ -1,4 +1,4 @@
-"""The section of the control tables of AWS DMS, which relational targets can keep."""
+"""The control tables of AWS DMS, which relational targets can keep: their names, and the section that asks for them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from typing import Annotated
 from pydantic import Field
 
 from schemas.section import Section
+
+APPLY_EXCEPTIONS = "awsdms_apply_exceptions"
+FULL_LOAD_EXCEPTIONS = "awsdms_full_load_exceptions"
+STATUS = "awsdms_status"
+SUSPENDED = "awsdms_suspended_tables"
+HISTORY = "awsdms_history"
+VALIDATION_FAILURES = "awsdms_validation_failures_v1"
 
 
 class ControlTableSettings(Section):

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from apply.frames.relational.dms_tables import VALIDATION_FAILURES
 from apply.sinks import open_dms_tables
 from control.verify.comparison import TableResult
 from runtime import clock
+from schemas.control_tables import VALIDATION_FAILURES
 from schemas.errors import TailraceError
 from schemas.settings import Settings
 from schemas.table import TableName

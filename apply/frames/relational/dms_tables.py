@@ -11,13 +11,14 @@ from typing import Any
 
 from apply.frames.relational.control_tables import Spelling
 from apply.frames.relational.link import RelationalLink
-
-APPLY_EXCEPTIONS = "awsdms_apply_exceptions"
-FULL_LOAD_EXCEPTIONS = "awsdms_full_load_exceptions"
-STATUS = "awsdms_status"
-SUSPENDED = "awsdms_suspended_tables"
-HISTORY = "awsdms_history"
-VALIDATION_FAILURES = "awsdms_validation_failures_v1"
+from schemas.control_tables import (
+    APPLY_EXCEPTIONS,
+    FULL_LOAD_EXCEPTIONS,
+    HISTORY,
+    STATUS,
+    SUSPENDED,
+    VALIDATION_FAILURES,
+)
 
 _EXCEPTION = (
     ("TASK_NAME", "{owner}"),
