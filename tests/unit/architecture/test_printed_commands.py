@@ -66,6 +66,7 @@ OTHERS: dict[str, str] = {
     "PUT /connectors": "tests/works_with/test_jdbc_sink.py",
     "GET /connectors": "tests/works_with/test_debezium_mysql.py",
     "python read_topic.py": TOOLING,
+    "python -m control.reference": "tests/unit/control/test_cli.py compares what it writes with what is there",
     "python -m benchmarks": "measures, and is read by somebody",
     "make": "the targets are looked for in the Makefile; those that play or measure are run by hand",
     "pip install": "the extras are looked for in pyproject.toml",
