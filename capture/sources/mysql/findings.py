@@ -8,7 +8,7 @@ from capture.source import Finding
 from capture.sources.mysql.catalog import RelationFacts, quoted
 from capture.sources.mysql.compression import is_available
 from capture.sources.mysql.quoting import any_table, identifier, literal
-from capture.sources.mysql.server import ServerFacts, are_files
+from capture.sources.mysql.server import LOG_RIGHTS, ServerFacts, are_files
 from schemas.endpoints.mysql import MysqlSource
 from schemas.findings import blocks, listed, note, warns
 from schemas.selection import has_wildcard
@@ -79,9 +79,7 @@ def grants(settings: MysqlSource, facts: ServerFacts, tables: Sequence[TableSche
     capture these tables, and nothing more. Without tables: those that the patterns may mean, whose keys nobody knows.
     """
     user = _user(settings)
-    statements = [f"grant replication slave, replication client on *.* to {user};"]
-    if facts.is_mariadb:
-        statements = [f"grant replication slave, binlog monitor on *.* to {user};"]
+    statements = [f"grant {', '.join(LOG_RIGHTS[facts.is_mariadb])} on *.* to {user};"]
     if are_files(settings, is_mariadb=facts.is_mariadb, gtid_mode=facts.variables.get("gtid_mode", "")):
         statements.append(f"grant select on performance_schema.metadata_locks to {user};")
     selected = [quoted(table.name) for table in tables] or sorted(set(_asked_for(settings, facts)))
@@ -118,6 +116,8 @@ def _asked_for(settings: MysqlSource, facts: ServerFacts) -> Iterator[str]:
 
 def _server(settings: MysqlSource, facts: ServerFacts) -> Iterator[Finding]:
     have = facts.variables
+    for right in facts.lacking:
+        yield blocks("log-rights", f"the user has no right `{right}`", f"grant {right} on *.* to {_user(settings)}")
     if have.get("log_bin") != "on":
         yield blocks("log-bin", "the server keeps no binary log", "start it with `log_bin`")
     if have.get("binlog_format", "row") != "row":

@@ -10,7 +10,12 @@ from schemas.large_values import FiledMessage
 
 _ACCESS = frozenset({1044, 1045, 1698, 1142, 1143, 1227, 1370, 3118, 1820, 4151})
 _LOGIN = "check `source.user` and `source.password`, and the host that the server sees"
-_REMEDIES = {1045: _LOGIN, 1698: _LOGIN, 3159: "set `source.tls.mode` to `require` or better"}
+_RIGHTS = "grant what `tailrace plan --grants` prints"
+_REMEDIES = {
+    **dict.fromkeys((1044, 1142, 1143, 1227, 1370), _RIGHTS),
+    **dict.fromkeys((1045, 1698), _LOGIN),
+    3159: "set `source.tls.mode` to `require` or better",
+}
 _GONE = frozenset(
     {1040, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1184, 1205, 1213, 1317, 1927, 2006, 2013, 3024, 4031}
 )

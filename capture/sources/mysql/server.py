@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from capture.source import RELOAD
@@ -27,6 +27,9 @@ ANSWER_S = 60.0
 _GRANTED = re.compile(r"(GRANT|REVOKE) (.+?) ON (\*|`(?:[^`]|``)+`)\.\* (?:TO|FROM) ", re.DOTALL)
 """A line of `show grants` on all databases, or on one."""
 _WILD = {"_": ".", "%": ".*"}
+
+LOG_RIGHTS = {False: ("replication slave", "replication client"), True: ("replication slave", "binlog monitor")}
+"""The rights to read the log, and to ask where it is; by whether it is MariaDB's."""
 
 _VARIABLES = (
     "log_bin",
@@ -65,6 +68,8 @@ class ServerFacts:
     """The databases whose changes are not logged (`binlog_ignore_db`)."""
     replicates: bool = False
     """Whether the server follows another one now."""
+    lacking: Collection[str] = ()
+    """Those of `LOG_RIGHTS` that the user does not have."""
 
     @property
     def name(self) -> str:
@@ -89,7 +94,14 @@ class ServerFacts:
 def read_facts(connection: Connection) -> ServerFacts:
     """Ask for what findings and the log need to know."""
     names = ", ".join(f"'{name}'" for name in _VARIABLES)
-    state = log_status(connection)
+    lacking, asks = _lacking(connection), LOG_RIGHTS[connection.is_mariadb][1]
+    state: Cells = []
+    try:
+        state = log_status(connection)
+        lacking.discard(asks)
+    except TailraceError:
+        if asks not in lacking:
+            raise
     logged, not_logged = (frozenset(str(each or "").split(",")) - {""} for each in (state[2:4] or ("", "")))
     rows = connection.rows(f"show global variables where variable_name in ({names})")
     return ServerFacts(
@@ -100,7 +112,33 @@ def read_facts(connection: Connection) -> ServerFacts:
         logged,
         not_logged,
         _replicates(connection),
+        sorted(lacking),
     )
+
+
+def _lacking(connection: Connection) -> set[str]:
+    """Return which rights to the log the server does not say that the user has."""
+    rights = _rights(connection)
+    if rights is None:
+        return set()
+    held = {right for verb, given, place in rights if (verb, place) == ("GRANT", "*") for right in given}
+    wanted = set() if "ALL PRIVILEGES" in held else set(LOG_RIGHTS[connection.is_mariadb])
+    return {right for right in wanted if right.upper() not in held}
+
+
+def _rights(connection: Connection) -> list[tuple[str, list[str], str]] | None:
+    """Return what the user, or a role of its session, was given and what was taken back again: which it is, the rights,
+    and in which database, `*` for all. None: the server was started without them.
+    """
+    try:
+        lines = connection.rows("show grants")
+    except TailraceError:
+        return None
+    rights = [found.groups() for (said,) in lines if (found := _GRANTED.match(str(said)))]
+    return [
+        (verb, what.split(", "), place if place == "*" else place[1:-1].replace("``", "`"))
+        for verb, what, place in rights
+    ]
 
 
 def _replicates(connection: Connection) -> bool:
@@ -196,18 +234,13 @@ def not_lockable(connection: Connection, databases: Iterable[str], *, revokes_in
     `revokes_in_part` is that of the server's facts.
     """
     wanted = sorted(databases)
-    if not wanted:
+    rights = _rights(connection) if wanted else None
+    if rights is None:
         return []
-    try:
-        lines = connection.rows("show grants")
-    except TailraceError:
-        # A server that was started without them.
-        return []
-    rights = [found for (said,) in lines if (found := _GRANTED.match(str(said)))]
     given: dict[str, list[str]] = {"GRANT": [], "REVOKE": []}
-    for verb, what, place in (found.groups() for found in rights):
-        if not {"LOCK TABLES", "ALL PRIVILEGES"}.isdisjoint(what.split(", ")):
-            given[verb].append(place if place == "*" else place[1:-1].replace("``", "`"))
+    for verb, what, database in rights:
+        if not {"LOCK TABLES", "ALL PRIVILEGES"}.isdisjoint(what):
+            given[verb].append(database)
 
     def holds(verb: str, database: str) -> bool:
         return any(_stands_for(name, database, is_pattern=not revokes_in_part) for name in given[verb])

@@ -8,11 +8,18 @@ from capture.sources.mysql.packets import error_of
 from schemas.errors import ErrorKind
 
 
-@pytest.mark.parametrize(("code", "says"), [(1045, True), (1698, True), (1142, False)])
-def test_a_refused_login_says_what_to_check(code: int, says: bool) -> None:
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (1045, "`source.password`"),
+        (1698, "`source.password`"),
+        *((code, "`tailrace plan --grants`") for code in (1044, 1142, 1143, 1227, 1370)),
+    ],
+)
+def test_whoever_is_refused_is_told_what_to_check_or_to_grant(code: int, says: str) -> None:
     error = error_of(b"\xff" + code.to_bytes(2, "little") + b"#28000Access  denied", "the server refused user cap")
     assert (error.kind, error.message) == (
         ErrorKind.PREREQUISITE,
         f"the server refused user cap: Access denied ({code})",
     )
-    assert ("`source.password`" in (error.remedy or "")) is says
+    assert says in (error.remedy or "")

@@ -26,6 +26,8 @@ def test_servers_are_refused_whose_log_lacks_what_others_send(
     variables: dict[str, str], *, replicates: bool, refused: bool
 ) -> None:
     settings = MysqlSource.model_validate({"engine": "mysql", "user": "u", "tables": ["shop.*"]})
-    facts = SimpleNamespace(variables=variables, is_mariadb=True, logs=lambda database: True, replicates=replicates)
+    facts = SimpleNamespace(
+        lacking=(), variables=variables, is_mariadb=True, logs=lambda database: True, replicates=replicates
+    )
     codes = {finding.code for finding in findings.find(settings, cast("ServerFacts", facts), [], [])}
     assert ("replica-updates" in codes) is refused

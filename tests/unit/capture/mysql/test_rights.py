@@ -12,6 +12,7 @@ from capture.sources.mysql import findings, server
 from capture.sources.mysql.connection import Connection
 from capture.sources.mysql.server import ServerFacts
 from schemas.endpoints.mysql import MysqlSource
+from schemas.errors import ErrorKind, TailraceError
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 
@@ -64,6 +65,41 @@ def test_names_with_quotes_are_told_apart() -> None:
 
 def test_nothing_is_asked_where_nothing_is_locked() -> None:
     assert server.not_lockable(cast("Connection", None), [], revokes_in_part=False) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "may_ask", "lacking"),
+    [
+        ("GRANT USAGE ON *.* TO `me`@`%`", False, ["replication client", "replication slave"]),
+        ("GRANT REPLICATION SLAVE ON *.* TO `me`@`%`", False, ["replication client"]),
+        ("GRANT REPLICATION SLAVE ADMIN, REPLICATION CLIENT ON *.* TO `me`@`%`", True, ["replication slave"]),
+        ("GRANT ALL PRIVILEGES ON `a`.* TO `me`@`%`", False, ["replication client", "replication slave"]),
+        ("GRANT ALL PRIVILEGES ON *.* TO `me`@`%` WITH GRANT OPTION", True, []),
+        # Whoever gets an answer may ask, by whatever right.
+        ("GRANT REPLICATION SLAVE, SUPER ON *.* TO `me`@`%`", True, []),
+    ],
+)
+def test_a_login_may_lack_rights_to_the_log_and_is_told_which(line: str, may_ask: bool, lacking: list[str]) -> None:
+    found = server.read_facts(_login(line, may_ask=may_ask))
+    assert found.lacking == lacking
+    settings = MysqlSource.model_validate({"engine": "mysql", "user": "me", "tables": ["*.*"]})
+    told = [f.remedy for f in findings.find(settings, found, [], []) if f.code == "log-rights"]
+    assert told == [f"grant {right} on *.* to 'me'@'%'" for right in lacking]
+
+
+def test_another_refusal_is_no_right_that_is_lacking() -> None:
+    with pytest.raises(TailraceError, match="not now"):
+        server.read_facts(_login("GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO `me`@`%`", may_ask=False))
+
+
+def _login(line: str, *, may_ask: bool) -> Connection:
+    def rows(query: str) -> list[list[str]]:
+        if query == "show binary log status" and not may_ask:
+            raise TailraceError(ErrorKind.PREREQUISITE, "not now")
+        return [[line]] if query == "show grants" else []
+
+    said = SimpleNamespace(rows=rows, is_mariadb=False, version=(9, 7, 0), version_text="9.7.0", value=lambda _: "me@%")
+    return cast("Connection", said)
 
 
 def test_the_right_is_printed_for_databases_of_mysql_that_have_tables_without_a_key() -> None:

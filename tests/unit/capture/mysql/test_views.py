@@ -55,7 +55,7 @@ def test_plan_says_that_a_view_is_loaded_once_or_how_it_would_be() -> None:
     views = Selection(settings.views)
     relations = catalog.read_relations(Selection(settings.tables), views)
     tables = catalog.read_tables(capturable(relations, views))
-    facts = SimpleNamespace(variables={}, is_mariadb=True, logs=lambda database: False, replicates=False)
+    facts = SimpleNamespace(lacking=(), variables={}, is_mariadb=True, logs=lambda database: False, replicates=False)
     told = findings.find(settings, cast("ServerFacts", facts), relations, tables)
     about = {(f.code, str(f.table)): f for f in told if f.table is not None}
     assert ("view", "shop.totals") in about
