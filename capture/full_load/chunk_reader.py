@@ -53,6 +53,9 @@ class ReadForm:
             return list(map(self._decode, packets))
         except _UNREADABLE as error:
             raise _unreadable(error, self._table) from error
+        except TailraceError as error:
+            error.table = str(self._table.name)
+            raise
 
     def take_out(self, message: bytes | FiledMessage, least: int) -> tuple[bytes, list[LargeValue]]:
         """See `schemas.changes.WrittenForm`."""

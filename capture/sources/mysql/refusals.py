@@ -45,20 +45,30 @@ def lost_transaction() -> TailraceError:
     )
 
 
+UNREADABLE = (struct_error, IndexError, ValueError, KeyError, OverflowError, ArithmeticError, zlib.error)
+"""What reading an event raises that is not what it should be."""
+
+
 @contextmanager
 def read_errors(position: Callable[[], str]) -> Iterator[None]:
     """Let errors say where in the log they are; what cannot be read becomes DECODE."""
     try:
         yield
-    except (struct_error, IndexError, ValueError, KeyError, OverflowError, ArithmeticError, zlib.error) as error:
-        # Our own ValueErrors say what is wrong; a library's could repeat a value.
-        is_ours = isinstance(error, ValueError) and not isinstance(error, UnicodeError)
-        raise TailraceError(
-            ErrorKind.DECODE,
-            f"the log holds an event that cannot be read ({type(error).__name__}: {error if is_ours else '?'})",
-            position=position(),
-            remedy="this is a fault of Tailrace or of the server: keep the log, and report it",
-        ) from error
+    except UNREADABLE as error:
+        raise unreadable(error, position()) from error
     except TailraceError as error:
         error.position = error.position or position()
         raise
+
+
+def unreadable(error: Exception, position: str = "", table: str | None = None) -> TailraceError:
+    """Return the error of an event, or of a table's rows in one, that cannot be read."""
+    if isinstance(error, UnicodeError):
+        said = "a text in the log is none in the charset of its column"
+        remedy = f"correct the row; the log keeps what it held, so then {RELOAD}"
+    else:
+        # Our own ValueErrors say what is wrong; a library's could repeat a value.
+        what = error if isinstance(error, ValueError) else "?"
+        said = f"the log holds an event that cannot be read ({type(error).__name__}: {what})"
+        remedy = "this is a fault of Tailrace or of the server: keep the log, and report it"
+    return TailraceError(ErrorKind.DECODE, said, position=position, table=table, remedy=remedy)

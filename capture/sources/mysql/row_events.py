@@ -8,6 +8,7 @@ from capture.sources.mysql import binlog
 from capture.sources.mysql.compression import mariadb_unpacked
 from capture.sources.mysql.images import ImageForm, Images
 from capture.sources.mysql.packets import Packet, length_at
+from capture.sources.mysql.refusals import UNREADABLE, unreadable
 from capture.sources.mysql.statements import Statement
 from capture.sources.mysql.versions import Resolved, Versions
 from schemas.changes import APPLIED_TABLE, UNCHANGED, Row, RowChanges, SchemaChange, Transaction
@@ -112,35 +113,42 @@ def read_rows(
 
     Where that takes more memory than such changes should, large ones stay unread in files in `directory`, each by
     itself; but those that the source must complete, inserts and changes of keys whose images lack columns, are read.
+    Errors have the table's name.
     """
-    at = _BODY + 8
-    if kind in _SECOND_FORM:
-        at += int.from_bytes(m[at : at + 2], "little")
-    width, at = length_at(m, at)
-    size = (width + 7) // 8
-    first = m[at : at + size]
-    at += size
-    op = OPS[kind]
-    old, new = (b"", first) if op == "c" else (first, b"")
-    if op == "u":
-        new = m[at : at + size]
+    try:
+        at = _BODY + 8
+        if kind in _SECOND_FORM:
+            at += int.from_bytes(m[at : at + 2], "little")
+        width, at = length_at(m, at)
+        size = (width + 7) // 8
+        first = m[at : at + size]
         at += size
-    if kind in _COMPRESSED:
-        m, at = mariadb_unpacked(m, at, end, directory), 0
-        end = len(m)
-    form, is_partial = resolved.form, kind == binlog.PARTIAL_UPDATE_ROWS
-    if not is_partial and all(form.is_whole(image) for image in (old, new) if image):
-        if not isinstance(m, bytes):
-            return _unread(table, txn, form, form.cut_large(op, m, at, end))
-        if form.is_for_twin:
-            changes = RowChanges(table, txn)
-            changes.form, changes.messages = form, form.cut(op, m, at, end)
-            return (changes,)
-    elif not isinstance(m, bytes) and op != "c" and table.key:
-        form = resolved.part_form(Images(old, new, is_partial))
-        return _partly_unread(table, txn, form, form.cut_large(op, m, at, end))
-    before, after = resolved.rows(old, new, is_partial=is_partial)(bytes(m), at, end)
-    return (RowChanges(table, txn, [op] * len(before), before, after),)
+        op = OPS[kind]
+        old, new = (b"", first) if op == "c" else (first, b"")
+        if op == "u":
+            new = m[at : at + size]
+            at += size
+        if kind in _COMPRESSED:
+            m, at = mariadb_unpacked(m, at, end, directory), 0
+            end = len(m)
+        form, is_partial = resolved.form, kind == binlog.PARTIAL_UPDATE_ROWS
+        if not is_partial and all(form.is_whole(image) for image in (old, new) if image):
+            if not isinstance(m, bytes):
+                return _unread(table, txn, form, form.cut_large(op, m, at, end))
+            if form.is_for_twin:
+                changes = RowChanges(table, txn)
+                changes.form, changes.messages = form, form.cut(op, m, at, end)
+                return (changes,)
+        elif not isinstance(m, bytes) and op != "c" and table.key:
+            form = resolved.part_form(Images(old, new, is_partial))
+            return _partly_unread(table, txn, form, form.cut_large(op, m, at, end))
+        before, after = resolved.rows(old, new, is_partial=is_partial)(bytes(m), at, end)
+        return (RowChanges(table, txn, [op] * len(before), before, after),)
+    except UNREADABLE as error:
+        raise unreadable(error, table=str(table.name)) from error
+    except TailraceError as error:
+        error.table = error.table or str(table.name)
+        raise
 
 
 def _unread(table: TableSchema, txn: Transaction, form: ImageForm, messages: Iterable[Packet]) -> list[RowChanges]:

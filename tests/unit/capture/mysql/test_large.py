@@ -129,8 +129,9 @@ def test_an_event_in_a_file_has_the_same_changes(op: str, resolved: Resolved, mo
     assert not runs[1].join(runs[0])
     assert _changes(runs) == _changes(read_rows(resolved, table, KINDS[op], event, len(event), TXN))
     for damaged in (event[:-1], event + b"\0"):
-        with pytest.raises((ValueError, IndexError)):
+        with pytest.raises(TailraceError) as caught:
             read_rows(resolved, table, KINDS[op], spooled(damaged, None), len(damaged), TXN)
+        assert (caught.value.kind, caught.value.table) == (ErrorKind.DECODE, str(table.name))
     skipped = read_rows(resolved, table, KINDS[op], spooled(event, None), len(event), TXN)[0]
     skipped.drop(1)
     assert (skipped.count, skipped.ops) == (0, [])
