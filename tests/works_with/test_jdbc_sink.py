@@ -158,14 +158,16 @@ def test_ours_goes_on_where_the_sink_stands(
         assert services.stop("apply") == 0, services.log_tail("apply")
 
 
-def jdbc_sink(replication: str, target: Database, tables: list[str]) -> dict[str, str | int | bool]:
-    """Return the properties of a sink that makes tables of the same names."""
+def jdbc_sink(
+    replication: str, target: Database, tables: list[str], schema: str = "public"
+) -> dict[str, str | int | bool]:
+    """Return the properties of a sink that makes tables of the same names as those of a source's schema."""
     address = target.address
     return {
         "name": f"sink-{replication}",
         "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
         "tasks.max": 1,
-        "topics": ",".join(f"{replication}.public.{table}" for table in tables),
+        "topics": ",".join(f"{replication}.{schema}.{table}" for table in tables),
         "connection.url": f"jdbc:postgresql://{address.host}:{address.port}/{target.name}",
         "connection.username": address.user,
         "connection.password": str(address.password),
