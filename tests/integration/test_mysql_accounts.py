@@ -29,12 +29,12 @@ def test_accounts_that_have_what_is_printed_are_enough(
 ) -> None:
     source, target = new_mysql_database(source_kind), new_mysql_database(target_kind)
     account = {"user": f"u{replication}", "password": PASSWORD}
-    name = f"'{account['user']}'@'%'"
+    names = {source: f"'{account['user']}'@'127.0.0.%'", target: f"'{account['user']}'@'%'"}
     control = f"{target.name}_control"
     workload = MysqlSide(source).workload(17, MysqlSide(target))
     workload.create(300)
     with contextlib.ExitStack() as stack:
-        for database in (source, target):
+        for database, name in names.items():
             database.execute(f"create user {name} identified by '{PASSWORD}'")
             stack.callback(database.execute, f"drop user {name}")
         stack.callback(target.execute, f"drop database if exists {control}")
@@ -47,12 +47,14 @@ def test_accounts_that_have_what_is_printed_are_enough(
 
         plan = services.run("plan", "--json")
         assert plan.returncode == exit_codes.CONFIGURATION
+        name = names[source]
         told = {f["remedy"] for f in json.loads(plan.stdout)["findings"] if f["code"] == "log-rights"}
         assert told == {f"grant {right} on *.* to {name}" for right in LOG_RIGHTS[source.is_mariadb]}
         _obey(services, source, target)
         # Now it sees the tables, and needs no more than what is printed for these.
-        for database in (source, target):
+        for database, name in names.items():
             database.execute(f"drop user {name}", f"create user {name} identified by '{PASSWORD}'")
+        name = names[source]
         source.execute(f"grant select on `{source.name}`.* to {name}")
         printed = services.run("plan", "--grants").stdout
         source.execute(f"revoke select on `{source.name}`.* from {name}")

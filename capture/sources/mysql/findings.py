@@ -78,7 +78,7 @@ def grants(settings: MysqlSource, facts: ServerFacts, tables: Sequence[TableSche
     """Return the SQL that makes the user of `settings`, once its password stands there, and gives it what it needs to
     capture these tables, and nothing more. Without tables: those that the patterns may mean, whose keys nobody knows.
     """
-    user = _user(settings)
+    user = _user(settings, facts)
     statements = [f"grant {', '.join(LOG_RIGHTS[facts.is_mariadb])} on *.* to {user};"]
     if are_files(settings, is_mariadb=facts.is_mariadb, gtid_mode=facts.variables.get("gtid_mode", "")):
         statements.append(f"grant select on performance_schema.metadata_locks to {user};")
@@ -90,7 +90,7 @@ def grants(settings: MysqlSource, facts: ServerFacts, tables: Sequence[TableSche
 
 def _lock_right(settings: MysqlSource, facts: ServerFacts, database: str) -> str:
     # There is no such right to one table.
-    return f"grant lock tables on {_any_table(facts, database)} to {_user(settings)}"
+    return f"grant lock tables on {_any_table(facts, database)} to {_user(settings, facts)}"
 
 
 def _any_table(facts: ServerFacts, database: str) -> str:
@@ -98,8 +98,10 @@ def _any_table(facts: ServerFacts, database: str) -> str:
     return f"{identifier(database)}.*" if facts.revokes_in_part else any_table(database)
 
 
-def _user(settings: MysqlSource) -> str:
-    return f"{literal(settings.user)}@'%'"
+def _user(settings: MysqlSource, facts: ServerFacts) -> str:
+    """Return the account that the server has logged the user in as, which may be for some hosts only."""
+    name, _, host = facts.user.rpartition("@")
+    return f"{literal(settings.user)}@{literal(host if name == settings.user else '%')}"
 
 
 def _asked_for(settings: MysqlSource, facts: ServerFacts) -> Iterator[str]:
@@ -117,7 +119,8 @@ def _asked_for(settings: MysqlSource, facts: ServerFacts) -> Iterator[str]:
 def _server(settings: MysqlSource, facts: ServerFacts) -> Iterator[Finding]:
     have = facts.variables
     for right in facts.lacking:
-        yield blocks("log-rights", f"the user has no right `{right}`", f"grant {right} on *.* to {_user(settings)}")
+        remedy = f"grant {right} on *.* to {_user(settings, facts)}"
+        yield blocks("log-rights", f"the user has no right `{right}`", remedy)
     if have.get("log_bin") != "on":
         yield blocks("log-bin", "the server keeps no binary log", "start it with `log_bin`")
     if have.get("binlog_format", "row") != "row":

@@ -62,6 +62,7 @@ class ServerFacts:
     variables: dict[str, str]
     """Of `_VARIABLES` those that this server has; in lower case."""
     user: str
+    """The account that the login is one to: its name and the hosts that it is for, with `@` between them."""
     logged: frozenset[str] = frozenset()
     """The databases whose changes alone are logged (`binlog_do_db`); empty: those of all but `not_logged`."""
     not_logged: frozenset[str] = frozenset()

@@ -27,7 +27,7 @@ def _section(reading: Reading, user: str, **more: object) -> MysqlSource:
 
 def _printed(reading: Reading, user: str) -> list[str]:
     """Return the statements that make a user who may do what capturing the tables of now needs."""
-    grants = reading.source.grants(reading.source.tables()).replace("'root'", f"'{user}'")
+    grants = reading.source.grants(reading.source.tables()).replace("'root'@'127.0.0.1'", f"'{user}'@'%'")
     return [s.strip(";") for s in grants.replace("'…'", "'s3cret'").split(";\n")]
 
 

@@ -87,6 +87,18 @@ def test_a_login_may_lack_rights_to_the_log_and_is_told_which(line: str, may_ask
     assert told == [f"grant {right} on *.* to 'me'@'%'" for right in lacking]
 
 
+@pytest.mark.parametrize(
+    ("account", "printed"),
+    [("me@10.0.%", "'me'@'10.0.%'"), ("m@e@::1", "'m@e'@'::1'"), ("@localhost", "'me'@'%'"), ("?", "'me'@'%'")],
+)
+def test_rights_are_for_the_account_that_the_user_is_logged_in_as(account: str, printed: str) -> None:
+    """What was granted to the one for all hosts did nothing for another one of its name."""
+    user = account.rpartition("@")[0] or "me"
+    settings = MysqlSource.model_validate({"engine": "mysql", "user": user, "tables": ["*.*"]})
+    facts = ServerFacts("9.7", is_mariadb=False, variables={}, user=account)
+    assert f" to {printed};" in findings.grants(settings, facts, [])
+
+
 def test_another_refusal_is_no_right_that_is_lacking() -> None:
     with pytest.raises(TailraceError, match="not now"):
         server.read_facts(_login("GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO `me`@`%`", may_ask=False))
