@@ -1,16 +1,17 @@
-"""A loader process from its service's side: started afresh (spawn), spoken to through a pipe."""
+"""A loader process from its service's side: an interpreter of its own, spoken to through a pipe."""
 
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import socket
+import subprocess
+import sys
 from contextlib import suppress
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 
-from capture.full_load import worker as load_worker
 from capture.full_load.worker import Answer, Coming, Request, Rows, Taken
 from runtime.spool import Spool, no_descriptor
 from schemas.bundles import Bundle
@@ -26,24 +27,31 @@ TAKEN_BYTES_MAX = 1 << 30
 END_TIMEOUT_S = 2.0
 """A loader in the middle of a read does not look at its pipe: after this it is killed."""
 
+PROGRAM = (
+    "import gc, sys; gc.disable(); sys.path[:] = sys.argv[2:];"
+    " from capture.full_load import worker; worker.main(int(sys.argv[1]))"
+)
+"""Modules are looked for where the service finds them. `main` lets the collector of cycles work again."""
+
 
 class ProcessWorker:
     """One loader process. A `worker.Worker`."""
 
     def __init__(self, settings: Settings, connector: str) -> None:
-        # Spawn, not fork: a forked child would share sockets and threads of librdkafka and libpq with the service.
-        context = multiprocessing.get_context("spawn")
-        self._channel, theirs = context.Pipe()
-        _widen(theirs)
-        self._process = context.Process(
-            target=load_worker.main,
-            args=(theirs, settings, connector),
-            name="tailrace-loader",
-            daemon=True,
-        )
-        self._process.start()
+        # Not a fork, which would share sockets and threads of librdkafka and libpq with the service. Nor a process of
+        # `multiprocessing`, which imports the command line once more and starts another one, to watch over semaphores:
+        # a third of what a loader's start costs.
+        self._channel, theirs = Pipe()
         # Only the child may hold that end: its death must read as the end of the stream.
-        theirs.close()
+        with theirs:
+            _widen(theirs)
+            number = theirs.fileno()
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, str(number), *sys.path], pass_fds=[number], stdin=subprocess.PIPE
+            )
+        # If it is gone already, the first request will tell.
+        with suppress(OSError):
+            self._channel.send((settings, connector))
 
     def send(self, request: Request) -> None:
         """Hand over the next request. Raises OSError if the process is gone."""
@@ -57,11 +65,11 @@ class ProcessWorker:
         """End the process. It reads only, so nothing is lost by a kill."""
         self._channel.close()
         self._process.terminate()
-        self._process.join(END_TIMEOUT_S)
-        if self._process.is_alive():
+        try:
+            self._process.communicate(timeout=END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.join()
-        self._process.close()
+            self._process.wait()
 
 
 def received(channel: Connection) -> Answer:

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
-from multiprocessing import connection as channels
-from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from typing import NamedTuple, Protocol
@@ -173,26 +172,24 @@ class Worker(Protocol):
         ...
 
 
-def main(channel: Connection, settings: Settings, connector: str) -> None:
-    """Serve requests until the pipe closes. Runs in a process of its own."""
+def main(descriptor: int) -> None:
+    """Serve the requests of a pipe until it closes. Runs in a process of its own."""
     # The service drains on a signal to the group (Ctrl-C); it ends its loaders itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     heap.keep()
-    logging.configure()
-    logging.bind(replication=settings.name, role="loader")
-    loader = _Loader(channel, settings, connector)
-    loader.warm_up()
-    garbage.spare()
-    try:
-        while True:
-            loader.serve(channel.recv())
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        # The service is gone or has given this process up.
-        return
-    finally:
-        loader.close()
+    channel = Connection(descriptor)
+    # It ends when the service is gone or has given this process up.
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        settings, connector = channel.recv()
+        logging.configure()
+        logging.bind(replication=settings.name, role="loader")
+        with closing(_Loader(channel, settings, connector)) as loader:
+            loader.warm_up()
+            garbage.spare()
+            while True:
+                loader.serve(channel.recv())
 
 
 class _Loader:
@@ -327,7 +324,6 @@ def _encoder(request: ReadRequest, settings: Settings, connector: str) -> Encode
 
 
 def _die_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        channels.wait([parent.sentinel])
-        os._exit(0)
+    # The service writes nothing there, and holds the other end as long as it lives.
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(0)

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+import psutil
+
 from deploy.local.kafka import KafkaAddress
 from runtime import exit_codes
 from runtime.failpoints import VARIABLE
@@ -162,6 +164,10 @@ class Services:
     def pid(self, name: str) -> int:
         """Return a running service's process id."""
         return self._processes[name].pid
+
+    def loaders(self, name: str = "capture") -> list[psutil.Process]:
+        """Return the processes in which a capture loads."""
+        return psutil.Process(self.pid(name)).children()
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a running service."""

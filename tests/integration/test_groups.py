@@ -74,11 +74,7 @@ def _kill_loaders(services: Services) -> None:
     services.wait(
         lambda: psutil.Process(services.pid("capture")).status() == psutil.STATUS_STOPPED, "capture stands still"
     )
-    loaders = [
-        child
-        for child in psutil.Process(services.pid("capture")).children()
-        if "spawn_main" in " ".join(child.cmdline())
-    ]
+    loaders = services.loaders()
     assert loaders
     for loader in loaders:
         loader.kill()

@@ -36,16 +36,9 @@ def writing(source: Database) -> Iterator[None]:
 
 def loader(services: Services, name: str = "capture") -> psutil.Process:
     """Return the loader of a capture that makes its slot, once there is one."""
-    found: list[psutil.Process] = []
-
-    def is_there() -> bool:
-        children = psutil.Process(services.pid(name)).children()
-        found.extend(child for child in children if "spawn_main" in " ".join(child.cmdline()))
-        return bool(found)
-
     services.wait(lambda: services.said(name, "makes the replication slot"), "a capture makes its slot")
-    services.wait(is_there, "its loader gets ready")
-    return found[0]
+    services.wait(lambda: bool(services.loaders(name)), "its loader gets ready")
+    return services.loaders(name)[0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -1,20 +1,45 @@
-"""Rows come from a loader as they were sent, however the pipe cuts them; and none of a loader that is gone."""
+"""A loader is one process; its rows come as they were sent, however the pipe cuts them, and none when it is gone."""
 
 from __future__ import annotations
 
 import os
 import socket
+from contextlib import closing
 from multiprocessing import Pipe
+from pathlib import Path
 from threading import Thread
 
+import psutil
 import pytest
 
 from capture.full_load import process
-from capture.full_load.process import received
-from capture.full_load.worker import Coming, Ended, Rows, send_rows
+from capture.full_load.process import ProcessWorker, received
+from capture.full_load.worker import Coming, Ended, Failed, LookRequest, Rows, send_rows
 from schemas.bundles import Bundle
+from schemas.settings import parse
 
 KEYS = [b"key", b"", None]
+NOTHING_TO_READ = parse(
+    {
+        "name": "shop",
+        "kafka": {"bootstrap.servers": "127.0.0.1:9"},
+        "source": {"engine": "debezium", "connector": "mysql", "topics": ["shop.*"]},
+    }
+)
+
+
+def test_a_loader_is_one_process_that_has_the_services_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the service was started, and whatever lies there."""
+    (tmp_path / "capture.py").write_text("raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    before = psutil.Process().children(recursive=True)
+    with closing(ProcessWorker(NOTHING_TO_READ, "mysql")) as loader:
+        loader.send(LookRequest())
+        answer = received(loader._channel)
+        assert isinstance(answer, Failed)
+        assert "nothing to capture" in answer.message
+        (running,) = set(psutil.Process().children(recursive=True)) - {*before}
+    assert not running.is_running()
 
 
 @pytest.mark.parametrize("at_once", [7, process.TAKEN_BYTES_MAX])
