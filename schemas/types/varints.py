@@ -35,13 +35,12 @@ def long(n: int) -> bytes:
     return unsigned(zigzag(n))
 
 
-CONTINUED: list[bytes] = [bytes((i & 127 | 128, i >> 7 | 128)) for i in range(1 << 14)]
+_LOW, _HIGH = ([bytes((i | bit,)) for i in range(128)] for bit in (0, 128))
+
+CONTINUED: list[bytes] = [first + second for second in _HIGH for first in _HIGH]
 """Fourteen bits that other bits follow."""
 
-FINAL: list[bytes] = [
-    *(bytes((i,)) for i in range(128)),
-    *(bytes((i & 127 | 128, i >> 7)) for i in range(128, 1 << 14)),
-]
+FINAL: list[bytes] = [*_LOW, *(first + second for second in _LOW[1:] for first in _HIGH)]
 """The last one or two bytes of a varint."""
 
 LOW2: list[bytes] = [b"\2" + entry for entry in CONTINUED[::2]]
