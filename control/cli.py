@@ -16,7 +16,7 @@ from typer.exceptions import TyperException
 
 from control import debug_commands, mappings_commands, parked_commands, service_commands, signal_commands
 from control.arguments import AsJson, Config, load, load_and_reach, print_json
-from runtime import exit_codes
+from runtime import exit_codes, garbage
 from schemas.errors import ErrorKind, TailraceError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ for name, child in (
 
 def main() -> None:
     """Run the command line. The entry point of `tailrace`."""
+    garbage.collect_rarely()
     sys.exit(guarded(lambda: app(standalone_mode=False)))
 
 

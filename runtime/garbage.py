@@ -13,6 +13,11 @@ YOUNG_OBJECTS = 50_000
 """How many more objects than before there must be for the young ones to be looked through."""
 
 
+def collect_rarely() -> None:
+    """Look for cycles when there are many more objects. Called before the most is imported, which is made to stay."""
+    gc.set_threshold(YOUNG_OBJECTS, 20, 20)
+
+
 def defer() -> None:
     """Collect nothing before `spare`: what a service imports is made to stay."""
     gc.disable()
@@ -26,5 +31,5 @@ def collect_young() -> None:
 def spare() -> None:
     """Leave what is loaded so far out of all collections, and collect rarely. Called once, when a service starts."""
     gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, 20, 20)
+    collect_rarely()
     gc.enable()
