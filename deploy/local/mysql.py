@@ -7,6 +7,7 @@ is a `DownloadError`.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -244,28 +245,38 @@ class MysqlServer(LocalServer):
         return self.directory / "data"
 
     def _prepare(self) -> None:
-        found = programs(self.series)
+        (self.directory / "tmp").mkdir(exist_ok=True)
         if not self._data.is_dir():
-            self._initialise(found, self._data)
+            shutil.copytree(self._new_data(), self._data)
 
-    def _initialise(self, found: Programs, data: Path) -> None:
-        # Temporary files of its own: servers that start at one moment do not meet in the system's directory.
-        temporary = self.directory / "tmp"
-        temporary.mkdir(exist_ok=True)
-        command = [*found.initialise, f"--datadir={data}", f"--tmpdir={temporary}", *_as_root()]
+    def _new_data(self) -> Path:
+        """Return a data directory to begin with. A server takes seconds to make one, and each is the same: it is kept."""
+        found = programs(self.series)
+        words = [*found.initialise, *_as_root()]
         if (folding := self._settings.get(_FOLDING)) is not None and self.series in MYSQL_SERIES:
-            command.append(f"--{_FOLDING}={folding}")
-        said = ""
-        for _ in range(START_ATTEMPTS):
-            data.mkdir(mode=0o700)
-            done = subprocess.run(
-                command, input=found.statements, capture_output=True, text=True, check=False, cwd=self.directory
-            )
-            if not done.returncode:
-                return
-            said = (done.stdout + done.stderr)[-2000:]
-            shutil.rmtree(data, ignore_errors=True)
-        raise LocalServerError(f"making a data directory failed:\n{said}")
+            words.append(f"--{_FOLDING}={folding}")
+
+        def make(directory: Path) -> None:
+            data = directory / "data"
+            said = ""
+            for _ in range(START_ATTEMPTS):
+                data.mkdir(mode=0o700)
+                # Servers that begin at one moment do not meet in the system's directory of temporary files.
+                with tempfile.TemporaryDirectory() as temporary:
+                    command = [*words, f"--datadir={data}", f"--tmpdir={temporary}"]
+                    done = subprocess.run(
+                        command, input=found.statements, capture_output=True, text=True, check=False, cwd=temporary
+                    )
+                if not done.returncode:
+                    # Each server gives itself an identity when it has none.
+                    (data / "auto.cnf").unlink(missing_ok=True)
+                    return
+                said = (done.stdout + done.stderr)[-2000:]
+                shutil.rmtree(data, ignore_errors=True)
+            raise LocalServerError(f"making a data directory failed:\n{said}")
+
+        digest = hashlib.sha256("\n".join([*words, found.statements]).encode()).hexdigest()
+        return cached(f"mysql-data-{self.series}-{digest[:8]}", make) / "data"
 
     def _command(self) -> list[str]:
         sockets = self.directory
