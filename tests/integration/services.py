@@ -22,6 +22,7 @@ from runtime.failpoints import VARIABLE
 from runtime.status import read_status
 from schemas.errors import TailraceError
 from schemas.topics import apply_group, capture_group
+from tests.kit.compare import pause
 from tests.kit.groups import dismiss
 from tests.kit.topics import announced_loads
 
@@ -35,6 +36,7 @@ QUICK: dict[str, Any] = {
 }
 """What services are told unless a test says otherwise: what tests wait for comes soon."""
 TARGET = "replica"
+BOTH = ("capture", "apply")
 
 
 class Place(Protocol):
@@ -114,15 +116,21 @@ class Services:
             )
 
     @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Run both services, which may be killed and started anew meanwhile. Both must end well."""
+        for name in BOTH:
+            self.start(name)
+        yield
+        for name in BOTH:
+            assert self.stop(name) == 0, self.log_tail(name)
+
+    @contextlib.contextmanager
     def moving(self) -> Iterator[str]:
         """Run both services once `plan` finds nothing in their way, and yield what it said. Both must end well."""
         plan = self.run("plan")
         assert plan.returncode == 0, plan.stdout + plan.stderr
-        self.start("capture")
-        self.start("apply")
-        yield plan.stdout
-        for name in ("capture", "apply"):
-            assert self.stop(name) == 0, self.log_tail(name)
+        with self.running():
+            yield plan.stdout
 
     @property
     def names(self) -> list[str]:
@@ -240,7 +248,10 @@ class Services:
         """Poll until something is so, while the services run. With `progress` they have more time while rows move."""
         deadline = time.monotonic() + DEADLINE_S
         rows = self._rows() if progress else {}
-        while not until():
+        while True:
+            began_s = time.monotonic()
+            if until():
+                return
             if progress and time.monotonic() > deadline and rows != (rows := self._rows()):
                 deadline = time.monotonic() + DEADLINE_S
             for name, process in list(self._processes.items()):
@@ -252,7 +263,7 @@ class Services:
             assert time.monotonic() < deadline, f"{what}: not in time\n" + "\n".join(
                 map(self.log_tail, self._processes)
             )
-            time.sleep(0.2)
+            pause(began_s)
 
     def _rows(self) -> dict[str, int]:
         """Return how many rows each component has moved, as it says itself."""

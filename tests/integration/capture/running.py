@@ -17,6 +17,7 @@ from typing import Any
 from deploy.local.kafka import KafkaAddress
 from runtime.status import read_status
 from tests.integration.services import SESSION_TIMEOUT_S
+from tests.kit.compare import pause
 from tests.kit.servers import Database
 from tests.kit.topics import announced_loads, data_topics, key_faults, read_topics, replay, sequence_faults
 from tests.kit.workload import TABLES
@@ -84,10 +85,13 @@ class Capture:
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes], capture: Capture) -> None:
     """Wait for a condition while a capture runs."""
     deadline = time.monotonic() + DEADLINE_S
-    while not condition():
+    while True:
+        began_s = time.monotonic()
+        if condition():
+            return
         assert process.poll() is None, f"capture ended with {process.returncode}\n{capture.log_tail()}"
         assert time.monotonic() < deadline, f"not reached in time\n{capture.log_tail()}"
-        time.sleep(0.2)
+        pause(began_s)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
