@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -58,6 +59,11 @@ def cached(name: str, make: Callable[[Path], None], *, root: Path | None = None)
         finally:
             shutil.rmtree(building, ignore_errors=True)
     return final
+
+
+def edition(text: str) -> str:
+    """Return what to end a name in the cache with, where another text is another thing."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, text).hex[:8]
 
 
 def download(command: list[str], what: str, environment: Mapping[str, str] | None = None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import shlex
+import shutil
 import socket
 import struct
 import subprocess
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from deploy.local.cache import LocalServerError
+from deploy.local.cache import LocalServerError, cached, edition
 from deploy.local.java import find_java
 from deploy.local.maven import jars
 from deploy.local.process import free_port
@@ -116,14 +117,18 @@ class KafkaServer(LocalServer):
         self._controller_port = self._member.controller_ports[self._member.node - 1] if self._member else free_port()
         java, classes = find_java(), kafka_jars()
         properties = self._write_properties()
-        if not (self.directory / "data" / "meta.properties").is_file():
-            self._format(java, classes, properties)
+        if not (self._data / "meta.properties").is_file():
+            self._format(java, classes)
         command = [java, *self._jvm_options]
         command += [f"-Dlog4j2.configurationFile={CONFIGURATION / 'log4j2.properties'}", "-cp", classes]
         return [*command, "kafka.Kafka", str(properties)]
 
     def _ready(self) -> bool:
         return _answers(self.port)
+
+    @property
+    def _data(self) -> Path:
+        return self.directory / "data"
 
     @property
     def _controller_ports(self) -> Sequence[int]:
@@ -137,7 +142,7 @@ class KafkaServer(LocalServer):
             "PORT": str(self.port),
             "REACHED_BY": str(self._reached_by(self.port)),
             "CONTROLLER_PORT": str(self._controller_port),
-            "DATA": str(self.directory / "data"),
+            "DATA": str(self._data),
             "REPLICAS": str(len(self._controller_ports)),
         }
         text = (CONFIGURATION / "server.properties").read_text()
@@ -148,12 +153,27 @@ class KafkaServer(LocalServer):
         path.write_text("\n".join(lines) + "\n")
         return path
 
-    def _format(self, java: str, classes: str, properties: Path) -> None:
-        cluster = self._member.cluster if self._member else _new_id()
-        arguments = ["format", "-t", cluster, "-c", str(properties)]
-        done = run_tool(java, classes, "kafka.tools.StorageTool", arguments)
-        if done.returncode:
-            raise LocalServerError(f"the broker's storage could not be formatted:\n{done.stdout}{done.stderr}")
+    def _format(self, java: str, classes: str) -> None:
+        """Give the node empty storage. Kafka's tool has made it once: a second Java for each node takes seconds."""
+
+        def make(directory: Path) -> None:
+            node = KafkaServer(directory, port=free_port())
+            node._controller_port = free_port()
+            arguments = ["format", "-t", _new_id(), "-c", str(node._write_properties())]
+            done = run_tool(java, classes, "kafka.tools.StorageTool", arguments)
+            if done.returncode:
+                raise LocalServerError(f"the broker's storage could not be formatted:\n{done.stdout}{done.stderr}")
+
+        programs = edition(" ".join(sorted(jar.name for jar in Path(classes).parent.glob("*.jar"))))
+        shutil.copytree(cached(f"kafka-storage-{programs}", make) / "data", self._data)
+        identity = {
+            "version": "1",
+            "cluster.id": self._member.cluster if self._member else _new_id(),
+            "node.id": str(self._member.node if self._member else 1),
+            "directory.id": _new_id(),
+        }
+        lines = [f"{name}={value}\n" for name, value in identity.items()]
+        (self._data / "meta.properties").write_text("".join(lines))
 
 
 class KafkaCluster:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 from pathlib import Path
 
-from deploy.local.cache import DownloadError, cached, download
+from deploy.local.cache import DownloadError, cached, download, edition
 from deploy.local.java import find_java
 
 # Release 2.8 takes a file as it is; from 3 on the goals want the poms of its parents first, which a mirror may lack.
@@ -24,7 +23,7 @@ def jars(name: str, pom: Path, title: str) -> Path:
         goal = ["-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime"]
         _maven([*goal, f"-DoutputDirectory={directory}"], title)
 
-    return cached(f"{name}-{uuid.uuid5(uuid.NAMESPACE_URL, pom.read_text()).hex[:8]}", make)
+    return cached(f"{name}-{edition(pom.read_text())}", make)
 
 
 def copy_artifact(artifact: str, box: Path, title: str) -> Path:

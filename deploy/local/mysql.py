@@ -7,7 +7,6 @@ is a `DownloadError`.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local import debian
-from deploy.local.cache import LocalServerError, cached
+from deploy.local.cache import LocalServerError, cached, edition
 from deploy.local.maven import copy_artifact
 from deploy.local.server import START_ATTEMPTS, LocalServer
 
@@ -250,7 +249,7 @@ class MysqlServer(LocalServer):
             shutil.copytree(self._new_data(), self._data)
 
     def _new_data(self) -> Path:
-        """Return a data directory to begin with. A server takes seconds to make one, and each is the same: it is kept."""
+        """Return a data directory to begin with. It is made once: that takes a server seconds, and each is the same."""
         found = programs(self.series)
         words = [*found.initialise, *_as_root()]
         if (folding := self._settings.get(_FOLDING)) is not None and self.series in MYSQL_SERIES:
@@ -275,8 +274,7 @@ class MysqlServer(LocalServer):
                 shutil.rmtree(data, ignore_errors=True)
             raise LocalServerError(f"making a data directory failed:\n{said}")
 
-        digest = hashlib.sha256("\n".join([*words, found.statements]).encode()).hexdigest()
-        return cached(f"mysql-data-{self.series}-{digest[:8]}", make) / "data"
+        return cached(f"mysql-data-{self.series}-{edition(' '.join(words) + found.statements)}", make) / "data"
 
     def _command(self) -> list[str]:
         sockets = self.directory

@@ -49,14 +49,11 @@ def test_memory_is_a_few_times_the_value(
     _write(source, 1)
     most: dict[str, float] = {}
     with serve(source, target) as services:
-        for name in ("capture", "apply"):
-            services.start(name)
-        took = {"load": _watch(services, most, lambda: _has(target, schema, 1))}
-        _write(source, 2)
-        took["log"] = _watch(services, most, lambda: _has(target, schema, 2))
-        assert target.rows(f"select distinct md5(body) from {schema}.wide") == [(_digest(),)]
-        for name in ("capture", "apply"):
-            assert services.stop(name) == 0, services.log_tail(name)
+        with services.running():
+            took = {"load": _watch(services, most, lambda: _has(target, schema, 1))}
+            _write(source, 2)
+            took["log"] = _watch(services, most, lambda: _has(target, schema, 2))
+            assert target.rows(f"select distinct md5(body) from {schema}.wide") == [(_digest(),)]
         assert services.run("reset", "--yes").returncode == 0
     print(
         json.dumps(

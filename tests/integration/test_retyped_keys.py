@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from deploy.local.kafka import KafkaAddress
 from tests.integration.control.test_verify_read_back import TARGETS
-from tests.integration.services import TARGET, Services
+from tests.integration.services import TARGET, Serve, Services
 from tests.kit.mysql import create_mysql_database, drop_mysql_database
 from tests.kit.servers import Database
 
@@ -55,9 +53,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("place", NAMES, indirect=True)
-def test_a_table_is_compared_under_its_new_key(
-    place: Any, tmp_path: Path, source_database: Database, kafka_server: KafkaAddress, replication: str
-) -> None:
+def test_a_table_is_compared_under_its_new_key(place: Any, serve: Serve, source_database: Database) -> None:
     is_history = place.target_settings["engine"] in ("files", "kafka")
     tables = KEYS if is_history else KEYS | STATES
     source_database.tell_statements()
@@ -66,9 +62,7 @@ def test_a_table_is_compared_under_its_new_key(
             f"create table {table} (k {native} primary key, v text)",
             f"insert into {table} select {values}, 'v' || g from generate_series(1, 25) g",
         )
-    with Services(tmp_path, replication, kafka_server, source_database, place, topics={"partitions": 2}) as services:
-        for name in ("capture", "apply"):
-            services.start(name)
+    with serve(source_database, place, topics={"partitions": 2}) as services, services.running():
         services.wait(lambda: _verified(services)[0] == 0, "all rows are there")
         services.kill("apply")
         for table, (_, _, types, new) in tables.items():
@@ -85,8 +79,6 @@ def test_a_table_is_compared_under_its_new_key(
         assert code == 5, said
         services.start("apply")
         services.wait(lambda: _verified(services)[0] == 0, "the rows have their new keys")
-        for name in ("capture", "apply"):
-            assert services.stop(name) == 0, services.log_tail(name)
 
 
 def _verified(services: Services, *more: str) -> tuple[int, str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from deploy.local.kafka import KafkaAddress
 from schemas.topics import dead_letters_topic
-from tests.integration.services import TARGET, Services
+from tests.integration.services import TARGET, Serve
 from tests.kit.servers import Database
 from tests.kit.topics import data_topics, read_raw, read_topics
 
@@ -26,7 +26,7 @@ def _rows(target: Database, query: str) -> list[tuple[object, ...]] | None:
 
 @pytest.mark.parametrize("mode", ["full-load-and-cdc", "cdc"])
 def test_a_row_that_lost_a_column_is_told_and_meets_no_other(
-    tmp_path: Path,
+    serve: Serve,
     replication: str,
     kafka_server: KafkaAddress,
     source_database: Database,
@@ -42,15 +42,11 @@ def test_a_row_that_lost_a_column_is_told_and_meets_no_other(
     def has(*rows: tuple[object, ...]) -> Callable[[], bool]:
         return lambda: _rows(target_database, "select id, left(about, 1) from a order by id") == [*rows]
 
-    with Services(
-        *(tmp_path, replication, kafka_server, source_database, target_database),
-        mode=mode,
-        topics={"format": "json"},
-        apply={"batch_rows": 1},
-        capture={"commit_rows": 1},
-    ) as services:
-        services.start("capture")
-        services.start("apply")
+    settings: dict[str, Any] = {"mode": mode, "apply": {"batch_rows": 1}, "capture": {"commit_rows": 1}}
+    with (
+        serve(source_database, target_database, topics={"format": "json"}, **settings) as services,
+        services.running(),
+    ):
         services.wait(lambda: services.said("capture", "capture runs"), "it runs")
         # A load that has not begun yet would bring the rows as well.
         services.wait(lambda: mode == "cdc" or services.said("capture", "table loaded"), "it is loaded")
@@ -67,8 +63,6 @@ def test_a_row_that_lost_a_column_is_told_and_meets_no_other(
         services.wait(has(), "the rows are not there under their old keys, nor with something made up")
         services.start("capture")
         services.wait(has((11, "1"), (12, "2"), (20, "n")), "the table is loaded again")
-        for name in ("capture", "apply"):
-            assert services.stop(name) == 0, services.log_tail(name)
     assert not [*read_raw(kafka_server.bootstrap, [dead_letters_topic(replication, TARGET)])], "nothing is parked"
     topics = data_topics(kafka_server.bootstrap, replication)
     created = [

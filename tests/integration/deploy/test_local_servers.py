@@ -15,7 +15,8 @@ import psycopg
 import pytest
 
 from deploy.local import stack
-from deploy.local.kafka import KafkaServer
+from deploy.local.java import find_java
+from deploy.local.kafka import KafkaServer, kafka_jars
 from deploy.local.postgresql import MAJORS, PostgresqlServer
 
 pytestmark = pytest.mark.integration
@@ -51,6 +52,19 @@ def test_kafka_comes_back_on_its_port_after_a_kill(own_kafka: KafkaServer) -> No
     own_kafka.kill()
     own_kafka.restart()
     assert own_kafka.address == address
+
+
+def test_a_node_of_kafka_begins_with_kept_storage_and_names_of_its_own(tmp_path: Path) -> None:
+    names = []
+    for place in ("one", "other"):
+        node = KafkaServer(tmp_path / place)
+        node.directory.mkdir()
+        node._format(find_java(), kafka_jars())
+        lines = (node.directory / "data" / "meta.properties").read_text().split()
+        names.append(dict(line.split("=") for line in lines))
+    assert all(found.keys() == {"version", "cluster.id", "node.id", "directory.id"} for found in names)
+    one, other = names
+    assert all(one[name] != other[name] for name in ("cluster.id", "directory.id"))
 
 
 def test_a_server_ends_when_its_owner_is_killed(servers_directory: Path) -> None:
