@@ -46,19 +46,25 @@ FINAL: list[bytes] = [*_LOW, *(first + second for second in _LOW[1:] for first i
 LOW2: list[bytes] = [b"\2" + entry for entry in CONTINUED[::2]]
 """The low 13 bits of a positive number, whose zig-zag form is its double, behind a nullable column's union byte."""
 
-SMALL2: list[bytes] = [b"\2" + FINAL[n] for n in (*range(0, 16384, 2), *range(16383, 0, -2))]
+SMALL2: list[bytes] = [b"\2" + entry for entry in (*FINAL[::2], *FINAL[:0:-2])]
 """The longs from -8192 (by negative index) to 8191 behind a union byte; also the lengths of up to 8191 bytes."""
 
-SIGNED: list[int] = [i >> 1 ^ -(i & 1) for i in range(128)]
+_SIGNED = [0] * (1 << 14)
+_SIGNED[::2], _SIGNED[1::2] = range(1 << 13), range(-1, -(1 << 13) - 1, -1)
+
+SIGNED: list[int] = _SIGNED[:128]
 """From zig-zag to number, for varints of one byte."""
 
-SIGNED_WIDE: list[int] = [0] * 128 + [i >> 1 ^ -(i & 1) for i in range(1 << 14)] * 2
+SIGNED_WIDE: list[int] = [0] * 128 + _SIGNED * 2
 """The same for two bytes `x` and `y`, by `x + (y << 7)`, whether or not `y` says that more follow."""
 
-LENGTH: list[int | None] = [None if i & 1 else i >> 1 for i in range(128)]
+_LENGTHS: list[int | None] = [None] * (1 << 14)
+_LENGTHS[::2] = range(1 << 13)
+
+LENGTH: list[int | None] = _LENGTHS[:128]
 """From zig-zag to length, for one byte. A negative length is None, which nothing can be added to."""
 
-LENGTH_WIDE: list[int | None] = [*[None] * 128, *(None if i & 1 else i >> 1 for i in range(1 << 14))]
+LENGTH_WIDE: list[int | None] = [*[None] * 128, *_LENGTHS]
 """The same for two bytes."""
 
 HIGH_CACHE_MAX = 16_384
@@ -76,12 +82,10 @@ FIRST_PAIR: list[int | None] = [None] * 65536
 SECOND_PAIR: list[int | None] = [None] * 65536
 """The same for the next two bytes."""
 
-for _low in range(128):
-    for _high in range(128):
-        _pair = _low | _high << 8 | 32896
-        SECOND_PAIR[_pair] = (_low | _high << 7) << 13
-        if not _low & 1:
-            FIRST_PAIR[_pair] = (_low | _high << 7) >> 1
+for _high in range(128):
+    _pair = _high << 8 | 0x8080
+    FIRST_PAIR[_pair : _pair + 128 : 2] = range(_high << 6, _high + 1 << 6)
+    SECOND_PAIR[_pair : _pair + 128] = range(_high << 20, _high + 1 << 20, 1 << 13)
 
 
 def long2(n: int) -> bytes:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
+from itertools import accumulate, repeat
+from operator import mul
 from struct import Struct
 from typing import Any
 
@@ -24,7 +26,7 @@ _digits = [Struct(f">{n}H").unpack_from for n in range(65)]
 _one = Struct(">H").unpack_from
 _two = Struct(">HH").unpack_from
 _three = Struct(">HHH").unpack_from
-_POWERS = [10**n for n in range(2100)]
+_POWERS = list(accumulate(repeat(10, 2099), mul, initial=1))
 """Precision and scale are at most 1000, and a digit group is four wide: no right value needs a higher one."""
 _EXACT = Context(prec=MAX_PREC, Emin=MIN_EMIN, Emax=MAX_EMAX)
 
