@@ -77,16 +77,16 @@ class ApplySettings(Section):
     """How often a suspended table is tried again."""
     conflict_wait_s: Annotated[int, Field(ge=0, le=3600)] = 60
     """How long a unique or foreign key that is violated waits for other partitions before it counts as an error."""
-    errors: ErrorPolicies = ErrorPolicies()
+    errors: ErrorPolicies = Field(default_factory=ErrorPolicies)
     """Policies for rows that the target refuses."""
     existing_tables: ExistingTables = ExistingTables.KEEP
     """What becomes of a table that a relational target has before its first load: `keep` it with its rows, `empty`
     it, or `drop` it and make it anew."""
-    values: ValueSettings = ValueSettings()
+    values: ValueSettings = Field(default_factory=ValueSettings)
     """What is done to values before any mapping rule."""
     before_image: BeforeImageSettings | None = None
     """Which values before an update DMS's JSON holds, at Kafka, Kinesis, webhooks and standard output."""
-    control_tables: ControlTableSettings = ControlTableSettings()
+    control_tables: ControlTableSettings = Field(default_factory=ControlTableSettings)
     """Control tables of AWS DMS, at relational targets."""
     stop_after_load: bool = False
     """Whether an applier ends when every table is loaded and what the topics held by then is applied. Capture goes on;

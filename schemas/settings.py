@@ -73,21 +73,21 @@ class Settings(Section):
     settings: TaskSettingsDocument | None = None
     """Task settings of AWS DMS (docs/task-settings.md): the path of a document, or of a description of the task, from
     the configuration's directory, or the document. What the configuration says itself stands."""
-    topics: TopicSettings = TopicSettings()
+    topics: TopicSettings = Field(default_factory=TopicSettings)
     """The topics."""
     registry: RegistrySettings | None = None
     """A schema registry for what is written in Avro."""
-    capture: CaptureSettings = CaptureSettings()
+    capture: CaptureSettings = Field(default_factory=CaptureSettings)
     """The capture service."""
-    apply: ApplySettings = ApplySettings()
+    apply: ApplySettings = Field(default_factory=ApplySettings)
     """The apply services."""
     loopback_prevention: bool = False
     """For two replications between two databases of PostgreSQL or MySQL, one in each direction: appliers mark what they
     write, and capture leaves out what either one's appliers have marked, so that no change comes back to where it was
     made."""
-    retry: RetrySettings = RetrySettings()
+    retry: RetrySettings = Field(default_factory=RetrySettings)
     """Pauses between attempts."""
-    ddl: AnyDdlPolicies = DdlPolicies()
+    ddl: AnyDdlPolicies = Field(default_factory=DdlPolicies)
     """Schema changes: `apply`, `ignore`, `suspend` or `stop`, or a section with one of these for each kind."""
 
     @field_validator("kafka")

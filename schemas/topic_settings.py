@@ -186,7 +186,7 @@ class RegistrySettings(Section):
     """Password of the user: write `${ENV}` or `${file:PATH}`."""
     token: SecretStr | None = None
     """A bearer token, instead of user and password."""
-    tls: RegistryTls = RegistryTls()
+    tls: RegistryTls = Field(default_factory=RegistryTls)
     """Transport security."""
     subjects: SubjectNaming = SubjectNaming.TOPIC
     """Names of subjects: `topic` (`TOPIC-key`, `TOPIC-value`), `record` (the record's full name), or `topic-record`

@@ -24,7 +24,7 @@ class MysqlConnection(Section):
     """User to log in as, by `caching_sha2_password`, `mysql_native_password` or MariaDB's `ed25519`."""
     password: SecretStr | None = None
     """Its password: write `${ENV}` or `${file:PATH}`."""
-    tls: Tls = Tls()
+    tls: Tls = Field(default_factory=Tls)
     """Transport security; `prefer` and `require` encrypt without looking at the certificate, `allow` does not."""
     connect_timeout_s: Annotated[int, Field(ge=1, le=600)] = 10
     """How long one attempt to connect may take."""

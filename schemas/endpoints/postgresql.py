@@ -26,7 +26,7 @@ class PostgresqlConnection(Section):
     """Role to log in as."""
     password: SecretStr | None = None
     """Its password: write `${ENV}` or `${file:PATH}`. Left out: libpq's own means (password file, certificate)."""
-    tls: Tls = Tls()
+    tls: Tls = Field(default_factory=Tls)
     """Transport security."""
     connect_timeout_s: Annotated[int, Field(ge=2, le=600)] = 10
     """How long one attempt to connect may take. libpq knows nothing shorter than two seconds."""

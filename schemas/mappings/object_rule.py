@@ -88,7 +88,7 @@ class ObjectMappingRule(BaseRule):
     target_table_name: str | None = None
     kafka_target_topic: str | None = None
     partition_key: PartitionKey | None = None
-    mapping_parameters: MappingParameters = MappingParameters()
+    mapping_parameters: MappingParameters = Field(default_factory=MappingParameters)
 
     @property
     def said(self) -> set[str]:
