@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from importlib import import_module
-from importlib.metadata import entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +52,8 @@ def open_snapshot_reader(settings: Settings) -> MappedReader:
 def _engine(name: str) -> ModuleType:
     if name in _ENGINES:
         return import_module(_ENGINES[name])
+    from importlib.metadata import entry_points
+
     for entry_point in entry_points(group=ENTRY_POINT_GROUP, name=name):
         module: ModuleType = entry_point.load()
         return module
