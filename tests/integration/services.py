@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -37,6 +37,8 @@ QUICK: dict[str, Any] = {
 """What services are told unless a test says otherwise: what tests wait for comes soon."""
 TARGET = "replica"
 BOTH = ("capture", "apply")
+PAUSE_MOST_S = 1.0
+"""A look may be a command that has waited itself."""
 
 
 class Place(Protocol):
@@ -62,13 +64,16 @@ class Services:
         replication: str,
         kafka: KafkaAddress,
         source: Place,
-        target: TargetPlace,
+        target: TargetPlace | None,
         *,
         at_source: Mapping[str, Any] | None = None,
         at_target: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        """`at_source` and `at_target` are added to the databases' own settings; None takes one away."""
+        """`at_source` and `at_target` are added to the databases' own settings; None takes one away.
+
+        Without a target `targets` is a setting as others are: see `start_appliers`.
+        """
         self.configuration = directory / f"{replication}.json"
         self._directory = directory
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -79,7 +84,7 @@ class Services:
             "name": replication,
             "kafka": kafka.settings,
             "source": {name: value for name, value in at_source.items() if value is not None},
-            "targets": {TARGET: {**target.target_settings, **(at_target or {})}},
+            "targets": {} if target is None else {TARGET: {**target.target_settings, **(at_target or {})}},
             **settings,
         }
         self._kafka = kafka
@@ -114,6 +119,13 @@ class Services:
                 stderr=log,
                 env=environment,
             )
+
+    def start_appliers(self, targets: Iterable[str]) -> list[str]:
+        """Start an applier of each of these targets, and return what the services are called then."""
+        names = {f"apply-{target}": target for target in targets}
+        for name, target in names.items():
+            self.start(name, "--target", target)
+        return [*names]
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -263,7 +275,24 @@ class Services:
             assert time.monotonic() < deadline, f"{what}: not in time\n" + "\n".join(
                 map(self.log_tail, self._processes)
             )
-            pause(began_s)
+            pause(began_s, PAUSE_MOST_S)
+
+    def wait_until_equal(self, targets: Iterable[str]) -> None:
+        """Wait until `verify` finds nothing that differs at any of these targets. The source must be at rest."""
+        differing = dict.fromkeys(targets, "")
+
+        def are_equal() -> bool:
+            for target in [*differing]:
+                done = self.run("verify", "--target", target, "--wait", "20", "--tries", "2")
+                differing[target] = done.stdout + done.stderr
+                if done.returncode == 0:
+                    del differing[target]
+            return not differing
+
+        try:
+            self.wait(are_equal, "the targets are equal")
+        except AssertionError as error:
+            raise AssertionError("\n".join([str(error), *differing.values()])) from None
 
     def _rows(self) -> dict[str, int]:
         """Return how many rows each component has moved, as it says itself."""

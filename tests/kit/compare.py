@@ -115,12 +115,12 @@ def wait_until_equal(
         pause(began_s)
 
 
-def pause(began_s: float) -> None:
+def pause(began_s: float, most_s: float = 5.0) -> None:
     """Pause behind a look for longer than it took: whoever waits does not keep those from working who are waited for.
 
     Where all of a large database was looked at, not for much longer than it takes them to get on.
     """
-    time.sleep(min(5.0, max(0.25, 2 * (time.monotonic() - began_s))))
+    time.sleep(min(most_s, max(0.25, 2 * (time.monotonic() - began_s))))
 
 
 def _first_difference(source: str, target: str, waiting: deque[str | Name]) -> list[str]:

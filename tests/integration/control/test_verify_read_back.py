@@ -35,7 +35,7 @@ Fixture = Callable[[str], Any]
 
 
 def _files(fixture: Fixture, **more: Any) -> dict[str, Any]:
-    directory: Path = fixture("tmp_path") / "changes"
+    directory: Path = fixture("tmp_path") / secrets.token_hex(5)
     directory.mkdir()
     return {"engine": "files", "directory": str(directory), **more}
 
