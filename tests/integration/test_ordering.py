@@ -199,12 +199,7 @@ def test_a_reader_at_the_target_never_sees_half_a_transaction_whatever_is_killed
                 thread.join()
         assert wait_until_equal(source.dsn, target.dsn) == [], services.log_tail("apply")
         assert reader.faults == []
-        status = json.loads(services.run("status", "--json").stdout)
-        (found,) = (t for t in status["targets"] if t["name"] == TARGET)
-        assert found["parked"] == 0, services.log_tail("apply")
-        for name in ("capture", "apply", "apply-2"):
-            assert services.stop(name) == 0, services.log_tail(name)
-        assert services.run("reset", "--yes").returncode == 0
+        _end_with_nothing_parked(services)
 
 
 def test_by_key_nothing_is_parked_that_the_source_allowed(serve: Serve, new_database: Callable[..., Database]) -> None:
@@ -239,12 +234,16 @@ def test_by_key_nothing_is_parked_that_the_source_allowed(serve: Serve, new_data
             write_on(services, 60)
             services.start("apply")
         assert wait_until_equal(source.dsn, target.dsn) == [], services.log_tail("apply-2")
-        status = json.loads(services.run("status", "--json").stdout)
-        (found,) = (t for t in status["targets"] if t["name"] == TARGET)
-        assert found["parked"] == 0, services.log_tail("apply")
-        for name in ("capture", "apply", "apply-2"):
-            assert services.stop(name) == 0, services.log_tail(name)
-        assert services.run("reset", "--yes").returncode == 0
+        _end_with_nothing_parked(services)
+
+
+def _end_with_nothing_parked(services: Services) -> None:
+    status = json.loads(services.run("status", "--json").stdout)
+    (found,) = (t for t in status["targets"] if t["name"] == TARGET)
+    assert found["parked"] == 0, services.log_tail("apply")
+    for name in ("capture", "apply", "apply-2"):
+        assert services.stop(name) == 0, services.log_tail(name)
+    assert services.run("reset", "--yes").returncode == 0
 
 
 def _foreign_keys(target: Database) -> int:

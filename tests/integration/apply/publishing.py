@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
@@ -11,7 +12,7 @@ import orjson
 from runtime import clock
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.producer import TransactionalProducer
-from schemas.changes import Row, RowChanges, Transaction
+from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
 from schemas.codecs import Encoder, compile_encoder
 from schemas.position import first_sequence
 from schemas.registry import TableVersion, table_record
@@ -19,6 +20,26 @@ from schemas.settings import Settings
 from schemas.table import TableSchema
 from schemas.topics import checkpoints_topic, data_topic, schemas_topic, status_topic, transactions_topic
 from schemas.transactions import Mark, mark_record
+
+
+def change_orders(
+    chance: random.Random, rows: dict[int, tuple[Any, ...]], status: str, *, count: int = 100, keys: int = 700
+) -> list[tuple[str, Row | None, Row | None]]:
+    """Insert, change and delete `rows` of `ORDERS` at random; return the changes."""
+    changes: list[tuple[str, Row | None, Row | None]] = []
+    for _ in range(count):
+        i = chance.randrange(keys)
+        if i not in rows:
+            rows[i] = (i, status, None)
+            changes.append(("c", None, rows[i]))
+        elif chance.random() < 0.2:
+            del rows[i]
+            changes.append(("d", (i, UNCHANGED, UNCHANGED), None))
+        else:
+            paid = chance.choice([True, False])
+            rows[i] = (i, rows[i][1], paid)
+            changes.append(("u", None, (i, UNCHANGED, paid)))
+    return changes
 
 
 class Publisher:

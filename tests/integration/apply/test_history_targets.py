@@ -17,13 +17,12 @@ import pytest
 from deploy.local.kafka import KafkaAddress
 from deploy.local.s3 import S3Server
 from runtime.failpoints import VARIABLE
-from schemas.changes import UNCHANGED, Row
 from schemas.settings import parse
 from schemas.table import TableSchema
 from schemas.topics import apply_group
 from tests.conformance.changes import Seen, folded
 from tests.conformance.sink_suite import EVENTS, ORDERS
-from tests.integration.apply.publishing import Publisher
+from tests.integration.apply.publishing import Publisher, change_orders
 from tests.integration.apply.test_kills import start
 from tests.integration.s3_sink.test_conformance import make_bucket
 from tests.kit import documents, row_files
@@ -123,12 +122,12 @@ def test_killed_appliers_write_each_change_once(
         publisher.add(ORDERS, EVENTS)
         publisher.load(ORDERS, rows.values())
         for failpoint in failpoints:
-            publisher.change(ORDERS, *_changes(chance, rows, failpoint))
+            publisher.change(ORDERS, *change_orders(chance, rows, failpoint))
             publisher.change(EVENTS, *[("c", None, ("e", bag + n)) for n in range(20)])
             bag += 20
             monkeypatch.setenv(VARIABLE, failpoint)
             victims = [_start(config) for config in configs]
-            publisher.change(ORDERS, *_changes(chance, rows, failpoint))
+            publisher.change(ORDERS, *change_orders(chance, rows, failpoint))
             for config, victim in zip(configs, victims, strict=True):
                 assert victim.wait(DEADLINE_S) == -signal.SIGKILL, _told(config)
                 dismiss(kafka_server.bootstrap, apply_group(document["name"], config.stem))
@@ -136,7 +135,7 @@ def test_killed_appliers_write_each_change_once(
         # Two of each share what is left, one of which ends when all is written.
         firsts = [_start(config) for config in configs]
         try:
-            publisher.change(ORDERS, *_changes(chance, rows, "two"))
+            publisher.change(ORDERS, *change_orders(chance, rows, "two"))
             publisher.truncate(EVENTS)
             publisher.change(EVENTS, ("c", None, ("last", 0)))
             for config, last in [(config, _start(config, "now")) for config in configs]:
@@ -164,22 +163,3 @@ def _start(config: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 def _told(config: Path) -> str:
     return config.name + ": " + config.with_suffix(".log").read_text()[-4000:]
-
-
-def _changes(
-    chance: random.Random, rows: dict[int, tuple[Any, ...]], word: str
-) -> list[tuple[str, Row | None, Row | None]]:
-    changes: list[tuple[str, Row | None, Row | None]] = []
-    for _ in range(100):
-        i = chance.randrange(700)
-        if i not in rows:
-            rows[i] = (i, word, None)
-            changes.append(("c", None, rows[i]))
-        elif chance.random() < 0.2:
-            del rows[i]
-            changes.append(("d", (i, UNCHANGED, UNCHANGED), None))
-        else:
-            paid = chance.choice([True, False])
-            rows[i] = (i, rows[i][1], paid)
-            changes.append(("u", None, (i, UNCHANGED, paid)))
-    return changes

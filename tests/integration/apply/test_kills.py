@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from schemas.changes import UNCHANGED, Row
 from schemas.settings import Settings
 from tests.conformance.sink_suite import EVENTS, ORDERS
-from tests.integration.apply.publishing import Publisher
+from tests.integration.apply.publishing import Publisher, change_orders
 from tests.kit.servers import Database
 
 # A failure here breaks a promise: it is never run again in the hope of a better result.
@@ -58,20 +57,7 @@ def test_killed_appliers_lose_nothing_and_write_nothing_twice(
         for round_number in range(40):
             if round_number % 8 == 0:
                 appliers.append(start(config, log))
-            changes: list[tuple[str, Row | None, Row | None]] = []
-            for _ in range(200):
-                i = chance.randrange(4000)
-                if i not in rows:
-                    rows[i] = (i, f"r{round_number}", None)
-                    changes.append(("c", None, rows[i]))
-                elif chance.random() < 0.2:
-                    del rows[i]
-                    changes.append(("d", (i, UNCHANGED, UNCHANGED), None))
-                else:
-                    paid = chance.choice([True, False])
-                    rows[i] = (i, rows[i][1], paid)
-                    changes.append(("u", None, (i, UNCHANGED, paid)))
-            publisher.change(ORDERS, *changes)
+            publisher.change(ORDERS, *change_orders(chance, rows, f"r{round_number}", count=200, keys=4000))
             publisher.change(EVENTS, *[("c", None, ("e", events + n)) for n in range(20)])
             events += 20
             # tidy: the pace of the flow, so that kills meet appliers at work; nothing is asserted about time.

@@ -9,8 +9,8 @@ import pytest
 
 from capture.source import Chunk
 from schemas.changes import UNCHANGED, RowChanges, UnreadRows
-from schemas.large_values import LargeValue
 from tests.integration.mysql_source.reading import Reading, flatten
+from tests.kit.large_values import digests
 
 MIB = 1 << 20
 TEXT = "é" * (10 * MIB)
@@ -30,16 +30,6 @@ def wide(any_reading: Reading) -> Iterator[Reading]:
     reading.database.execute(f"set global max_allowed_packet = {before}")
 
 
-def _digests(values: list[LargeValue]) -> list[tuple[bool, str]]:
-    found = []
-    for value in values:
-        digest = sha256()
-        for piece in value.pieces():
-            digest.update(piece)
-        found.append((value.is_text, digest.hexdigest()))
-    return found
-
-
 BOTH = [(True, sha256(TEXT.encode()).hexdigest()), (False, sha256(DATA).hexdigest())]
 INSERT = (
     f"insert into wide values (1, 'small', ''), (2, repeat('é', {10 * MIB}), repeat(x'00ff', {9 * MIB})), (3, null, '')"
@@ -53,7 +43,7 @@ def test_a_large_row_is_loaded_from_a_file(wide: Reading) -> None:
     for rows in wide.reader.read(table, Chunk(0, None, None), 1000):
         assert isinstance(rows, UnreadRows)
         is_in_file = not rows.packets
-        values = _digests(rows.cut(LEAST))
+        values = digests(rows.cut(LEAST))
         found += [(is_in_file, values, row[0]) for row in rows]
     assert found == [(False, [], 1), (True, BOTH, 2), (False, [], 3)]
     # And whole, where somebody looks at it.
@@ -90,7 +80,7 @@ def test_large_rows_of_the_log_are_in_files(wide: Reading, compressed: bool) -> 
             continue
         assert run.form is not None
         message, values = run.form.take_out(run.filed, LEAST)
-        found.append((run.form.read(message)[0], _digests(values)))
+        found.append((run.form.read(message)[0], digests(values)))
     # The row after the update has the blob still.
     assert found == [("c", []), ("c", BOTH), ("c", []), ("u", [*BOTH, BOTH[1]]), ("d", [BOTH[1]])]
     for op, before, after in ((op, before, after) for _, op, before, after in flatten(changes)):
@@ -121,7 +111,7 @@ def test_large_rows_of_images_that_lack_columns_are_in_files(wide: Reading, imag
     found: list[tuple[bool, list[tuple[bool, str]]]] = []
     for run in (change for change in changes if isinstance(change, RowChanges)):
         values = run.form.take_out(run.filed, LEAST)[1] if run.form is not None and run.filed is not None else []
-        found.append((run.filed is not None, _digests(values)))
+        found.append((run.filed is not None, digests(values)))
     # What is not known of a row that has another key is asked for: it is read.
     assert found == [(True, BOTH[:1]), (True, BOTH[1:]), (False, []), (False, [])]
     assert [(before, after) for _, _, before, after in flatten(changes)] == [
@@ -147,7 +137,7 @@ def test_large_values_beside_json_that_changes_in_part_are_in_files(wide: Readin
     assert run.form is not None
     assert run.filed is not None
     small, values = run.form.take_out(run.filed, LEAST)
-    assert _digests(values) == BOTH[1:]
+    assert digests(values) == BOTH[1:]
     document = '{"x": 2, "y": "' + "y" * 500 + '"}'
     op, before, after = run.form.read(small)
     assert (op, before, after) == ("u", None, (1, document, values[0].stand_in, "[3]"))

@@ -11,8 +11,8 @@ from capture.source import Chunk, LogReader, Source
 from capture.sources.postgresql import frames
 from capture.sources.postgresql.snapshot import PostgresqlSnapshotReader
 from schemas.changes import Change, Commit, Heartbeat, RowChanges, UnreadRows
-from schemas.large_values import LargeValue
 from tests.integration.postgresql_source import reading
+from tests.kit.large_values import digests
 from tests.kit.servers import Database
 
 MIB = 1 << 20
@@ -21,16 +21,6 @@ DATA = b"\0\xff" * (5 * MIB)
 LEAST = MIB
 CREATE = "create table wide (id int primary key, body text, data bytea)"
 LARGE = f"repeat('é', {6 * MIB}), decode(repeat('00ff', {5 * MIB}), 'hex')"
-
-
-def _digests(values: list[LargeValue]) -> list[tuple[bool, str]]:
-    found = []
-    for value in values:
-        digest = sha256()
-        for piece in value.pieces():
-            digest.update(piece)
-        found.append((value.is_text, digest.hexdigest()))
-    return found
 
 
 def _to_end(source: Source, log: LogReader) -> list[Change]:
@@ -66,7 +56,7 @@ def test_a_large_row_is_loaded_from_a_file_and_its_connection_let_go(
         for rows in reader.read(table, chunk, 1000):
             assert isinstance(rows, UnreadRows)
             is_in_file = not rows.packets
-            values = _digests(rows.cut(LEAST))
+            values = digests(rows.cut(LEAST))
             found += [(is_in_file, values, row[0]) for row in rows]
         expected = [(False, [], 1), (True, BOTH, 2), (False, [], 3), (False, [], 4)]
         assert found == expected[first - 1 :]
@@ -117,7 +107,7 @@ def test_large_rows_of_the_log_are_in_files_and_its_connection_is_let_go_behind_
             continue
         assert run.form is not None
         message, values = run.form.take_out(run.filed, LEAST)
-        found.append((run.form.read(message)[0], _digests(values)))
+        found.append((run.form.read(message)[0], digests(values)))
     k = [(True, sha256(b"k" * 9 * MIB).hexdigest())]
     assert found == [("c", []), ("c", BOTH), ("c", []), ("u", BOTH), ("c", k), ("u", [])]
     rows = reading.rows_of(changes)
