@@ -40,7 +40,7 @@ class ProcessWorker:
     def __init__(self, settings: Settings, connector: str) -> None:
         # Not a fork, which would share sockets and threads of librdkafka and libpq with the service. Nor a process of
         # `multiprocessing`, which imports the command line once more and starts another one, to watch over semaphores:
-        # a third of what a loader's start costs.
+        # a fifth of what the first one costs.
         self._channel, theirs = Pipe()
         # Only the child may hold that end: its death must read as the end of the stream.
         with theirs:
