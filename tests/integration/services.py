@@ -187,7 +187,7 @@ class Services:
 
     def loaders(self, name: str = "capture") -> list[psutil.Process]:
         """Return the processes in which a capture loads."""
-        return psutil.Process(self.pid(name)).children()
+        return [*psutil.Process(self.pid(name)).children()]
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a running service."""

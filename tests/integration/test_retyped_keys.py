@@ -38,7 +38,10 @@ def _section(name: str, request: pytest.FixtureRequest) -> dict[str, Any]:
         return section
     section = TARGETS[LIKE.get(name, name)](request.getfixturevalue)
     # Files are written at once, and truncates are told.
-    more = {"files": {"cdc_max_batch_interval": 1}, "kafka": {"include_control_details": True}}
+    more: dict[str, dict[str, Any]] = {
+        "files": {"cdc_max_batch_interval": 1},
+        "kafka": {"include_control_details": True},
+    }
     return section | more.get(name, {})
 
 
