@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from capture.source import Finding
 from capture.sources.mysql.catalog import RelationFacts, quoted
 from capture.sources.mysql.compression import is_available
-from capture.sources.mysql.quoting import any_table, identifier, literal
+from capture.sources.mysql.quoting import any_table, literal
 from capture.sources.mysql.server import LOG_RIGHTS, ServerFacts, are_files
 from schemas.endpoints.mysql import MysqlSource
 from schemas.findings import blocks, listed, note, warns
@@ -90,12 +90,8 @@ def grants(settings: MysqlSource, facts: ServerFacts, tables: Sequence[TableSche
 
 def _lock_right(settings: MysqlSource, facts: ServerFacts, database: str) -> str:
     # There is no such right to one table.
-    return f"grant lock tables on {_any_table(facts, database)} to {_user(settings, facts)}"
-
-
-def _any_table(facts: ServerFacts, database: str) -> str:
-    # A right that was taken back in one database comes back under the name that it went by, and no other.
-    return f"{identifier(database)}.*" if facts.revokes_in_part else any_table(database)
+    place = any_table(database, revokes_in_part=facts.revokes_in_part)
+    return f"grant lock tables on {place} to {_user(settings, facts)}"
 
 
 def _user(settings: MysqlSource, facts: ServerFacts) -> str:
@@ -111,7 +107,7 @@ def _asked_for(settings: MysqlSource, facts: ServerFacts) -> Iterator[str]:
         if pattern.startswith("!") or has_wildcard(database):
             continue
         if has_wildcard(table):
-            yield _any_table(facts, database)
+            yield any_table(database, revokes_in_part=facts.revokes_in_part)
         else:
             yield quoted(TableName(database, table))
 

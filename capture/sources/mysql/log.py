@@ -201,7 +201,7 @@ class MysqlLog:
             raise TailraceError(
                 ErrorKind.SOURCE_LOG_LOST,
                 f"{self._skip} changes of transaction {self._skipped_in} are published already, and the log goes on "
-                f"with {name}: this server has its transactions in another order",
+                f"with {name}: this server lacks that one, or has its transactions in another order",
                 remedy=f"go back to the server that the position came from; or {RELOAD}",
             )
         self._gtid = gtid

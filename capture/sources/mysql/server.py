@@ -229,6 +229,11 @@ def prepared_transactions(connection: Connection) -> list[str]:
     return names
 
 
+def revokes_in_part(connection: Connection) -> bool:
+    """Tell whether a right can be taken back in one database; see `ServerFacts.revokes_in_part`."""
+    return any(value == "ON" for _, value in connection.rows("show global variables like 'partial_revokes'"))
+
+
 def not_lockable(connection: Connection, databases: Iterable[str], *, revokes_in_part: bool) -> list[str]:
     """Return those databases of MySQL in which the user has no right to lock tables, neither itself nor by a role.
 
@@ -306,6 +311,14 @@ def check_position(
             f"the server does not have transactions that are published already: {lacking.text()}",
             "it is another server, or a replica that was behind when it took over: go back to the server that "
             f"has them; or {RELOAD}",
+        )
+    begun = type(behind).parse(position.txn if position.row else "")
+    # One that follows a server may have it soon: its log says so, or goes on with another one.
+    if begun.missing_from(end).size and not _replicates(connection):  # type: ignore[arg-type]  # as above
+        raise _lost(
+            position,
+            f"the server does not have transaction {position.txn}, of which {position.row} changes are published",
+            f"it is a replica that was behind when it took over: go back to the server that has it; or {RELOAD}",
         )
     if isinstance(behind, MysqlGtids):
         purged = MysqlGtids.parse(connection.value("select @@global.gtid_purged") or "")

@@ -26,7 +26,7 @@ from capture.sources.mysql.gtid import MariadbGtids
 from capture.sources.mysql.natives import parse_native
 from capture.sources.mysql.position import Place
 from capture.sources.mysql.quoting import any_table, identifier, literal
-from capture.sources.mysql.server import counts_by_files, end_of_log, no_log
+from capture.sources.mysql.server import counts_by_files, end_of_log, no_log, revokes_in_part
 from capture.sources.mysql.types import reader, selected
 from runtime.clock import monotonic, sleep
 from runtime.logging import get_logger
@@ -113,6 +113,7 @@ def _keep_writers_out(locker: Connection, table: TableName) -> None:
     manual, "Metadata Locking"), so under this lock a place in the log and a snapshot have the same of it.
     """
     locker.run(f"set session lock_wait_timeout = {LOCK_WAIT_S}")
+    place = any_table(table.schema, revokes_in_part=revokes_in_part(locker))
     for left in reversed(range(LOCK_TRIES)):
         try:
             locker.run(f"lock tables {quoted(table)} read")
@@ -123,7 +124,7 @@ def _keep_writers_out(locker: Connection, table: TableName) -> None:
                 "a table without a key is read without a lock: a row that is written in that instant may come twice",
                 table=str(table),
                 reason=error.message,
-                remedy=f"grant lock tables on {any_table(table.schema)} to the user, and end long transactions "
+                remedy=f"grant lock tables on {place} to the user, and end long transactions "
                 "that write the table; `tailrace verify` tells, `tailrace signal reload` mends",
             )
         return

@@ -13,6 +13,7 @@ from capture.sources.mysql.connection import Connection
 from capture.sources.mysql.files import FileOffset
 from deploy.local.mysql import MysqlServer
 from schemas.errors import ErrorKind, TailraceError
+from schemas.position import Position
 from tests.integration.mysql_source.reading import SERVER_ID, Reading, flatten, positions_in, read_to
 from tests.kit.mysql import MysqlDatabase, drop_mysql_database
 from tests.kit.mysql_replica import WAIT_S, follow, promote
@@ -121,6 +122,58 @@ def test_a_replica_that_does_not_log_what_it_replicates_is_refused(reading: Read
         finally:
             source.close()
             session.close()
+
+
+def test_a_replica_that_was_behind_in_the_midst_of_a_transaction(reading: Reading, replica: MysqlDatabase) -> None:
+    """What it lacks is published in part: capture waited until something else was written there, and nobody knew."""
+    primary = reading.database
+    primary.execute(TABLE)
+    session = replica.connect()
+    for statement in ("set session sql_log_bin = 0", TABLE, "set session sql_log_bin = 1"):
+        session.run(statement)
+    follow(primary, session)
+    primary.execute("create table other (id int primary key)")
+    there = Reading(replica, zero_dates="null")
+
+    def begin(first: int) -> tuple[Position, Position]:
+        """Write a transaction that the replica does not have; return the places in its midst and behind it."""
+        promote(primary, session)
+        reading.begin()
+        primary.execute(f"insert into a values ({first}, 'a'), ({first + 1}, 'b'), ({first + 2}, 'c')")
+        changes = reading.changes()
+        (inside, *_) = (p for p in positions_in(changes, reading.start) if p.row == 2)
+        return inside, reading.source.current_position()
+
+    identity = reading.source.identity()
+    inside, behind = begin(1)
+    gap = f"does not have transaction {inside.txn}, of which 2 changes are published"
+    with refused(ErrorKind.SOURCE_LOG_LOST, gap, "go back to the server that has it"):
+        there.source.check_position(identity, inside)
+    with refused(ErrorKind.SOURCE_LOG_LOST, "does not have transactions that are published already", "go back"):
+        there.source.check_position(identity, behind)
+    there.source.check_position(identity, reading.start)
+    # It gets the transaction after all, and the rest of it comes once.
+    session.run("start slave" if primary.is_mariadb else "start replica")
+    promote(primary, session)
+    there.source.check_position(identity, inside)
+    assert [flat for flat in there.flat(inside) if flat[1] != "s"] == [("a", "c", None, (3, "c"))]
+    inside, behind = begin(4)
+    for number in (20, 21):
+        session.run(f"insert into a values ({number}, 'of its own')")
+        with (
+            there.log(inside) as log,
+            pytest.raises(TailraceError, match="this server lacks that one, or has ") as caught,
+        ):
+            read_to(log, there.source.current_position())
+        assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
+        assert "go back to the server" in str(caught.value.remedy)
+        # MariaDB's second one has a greater number than what is lacking.
+        with pytest.raises(TailraceError) as caught:
+            there.source.check_position(identity, behind)
+        assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
+        assert "go back to the server" in str(caught.value.remedy)
+    session.close()
+    there.close()
 
 
 def _codes(source: sources.MysqlServer) -> set[str]:

@@ -118,8 +118,12 @@ def test_a_table_without_a_key_that_may_not_be_locked_is_read_all_the_same(
         database.execute(f"drop user '{user}'@'%'", f"drop role if exists {role}")
 
 
-def test_a_right_to_lock_that_was_taken_back_in_part_is_given_back(reading: Reading) -> None:
-    """What was printed gave it to a name that stands for the database otherwise, and not here."""
+def test_a_right_to_lock_that_was_taken_back_in_part_is_given_back(
+    reading: Reading, warned: list[dict[str, str]]
+) -> None:
+    """What was printed, and what capture's log said, gave it to a name that stands for the database otherwise, and not
+    here.
+    """
     database, user = reading.database, f"u{secrets.token_hex(5)}"
     if database.is_mariadb:
         pytest.skip("no right is taken back in part there")
@@ -134,6 +138,9 @@ def test_a_right_to_lock_that_was_taken_back_in_part_is_given_back(reading: Read
             return [str(f.remedy) for f in own.source.findings(own.tables) if f.code == "lock-tables"]
 
         (remedy,) = told()
+        own.rows(own.tables[0])
+        (warning,) = warned
+        assert warning["remedy"].startswith(f"grant lock tables on `{database.name}`.* to the user, and ")
         database.execute(remedy)
         own.close()
         assert not told()
