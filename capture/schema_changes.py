@@ -26,6 +26,7 @@ from runtime.logging import get_logger
 from schemas.changes import SchemaChange, Truncate
 from schemas.ddl import ddl_record
 from schemas.errors import ErrorKind, TailraceError
+from schemas.mappings.segments import loads_part
 from schemas.matching import matches
 from schemas.policies import DdlPolicy, TruncatePolicy
 from schemas.position import Position
@@ -151,7 +152,14 @@ class SchemaChanges:
             feed = self._publisher.feeds.get(name)
             if feed is not None and self._loading.load_again(feed, position.commit):
                 said = "loads the table again: a key was changed in a row of which nothing tells all values"
-                log.warning(said, table=str(name))
+                log.warning(said, table=str(name), **self._left_out(name))
+
+    def _left_out(self, name: TableName) -> dict[str, str]:
+        """Return what is to be done for rows that no load of a table brings."""
+        if not loads_part(self._settings.load_rules, name):
+            return {}
+        where = f"tailrace signal reload CONFIG --table {name} --above KEY --up-to KEY"
+        return {"remedy": f"if the row is in none of the partitions that are loaded (`partitions-list`): {where}"}
 
     def look_around(self, now_s: float) -> None:
         """Read the catalogue if it is time. What it says is followed once the log is read up to now: older rows go out

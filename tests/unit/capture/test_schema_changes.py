@@ -14,6 +14,7 @@ from capture.schema_changes import SchemaChanges, changes_key, fills_rows, rewri
 from capture.source import LockedError
 from schemas.changes import SchemaChange
 from schemas.errors import ErrorKind
+from schemas.mappings.rules import ParallelLoad
 from schemas.policies import DdlPolicies
 from schemas.position import Position
 from schemas.table import Column, TableName, TableSchema, UserType
@@ -234,8 +235,18 @@ def test_a_column_that_came_with_values_is_told_from_one_that_is_empty() -> None
     assert fills_rows(before, renamed, former)
 
 
-def test_a_table_is_loaded_again_of_which_values_could_not_be_told() -> None:
+@pytest.mark.parametrize("is_partial", [False, True])
+def test_a_table_is_loaded_again_of_which_values_could_not_be_told(
+    monkeypatch: pytest.MonkeyPatch, *, is_partial: bool
+) -> None:
+    """A load of some partitions does not bring such a row of another one: how it comes is said."""
     table = _table("ab")
+    load = ParallelLoad.model_validate({"type": "partitions-list", "partitions": ["p1"]})
+    rule = SimpleNamespace(object_locator=SimpleNamespace(sole=table.name), parallel_load=load)
+    settings: Any = SimpleNamespace(load_rules=[rule] if is_partial else [])
+    warned: list[dict[str, str]] = []
+    log = SimpleNamespace(warning=lambda _event, **fields: warned.append(fields))
+    monkeypatch.setattr(f"{SchemaChanges.__module__}.log", log)
     feeds = {table.name: SimpleNamespace(table=table)}
     source: Any = SimpleNamespace(untold=lambda: {table.name, TableName("public", "gone")})
     publisher: Any = SimpleNamespace(feeds=feeds)
@@ -247,5 +258,8 @@ def test_a_table_is_loaded_again_of_which_values_could_not_be_told() -> None:
 
     loading: Any = SimpleNamespace(load_again=load_again)
     nobody: Any = SimpleNamespace()
-    SchemaChanges(nobody, source, publisher, nobody, nobody, loading).load_untold(Position(7))
+    SchemaChanges(settings, source, publisher, nobody, nobody, loading).load_untold(Position(7))
     assert asked == [(feeds[table.name], 7)]
+    (said,) = warned
+    assert said["table"] == "public.t"
+    assert ("signal reload CONFIG --table public.t --above KEY" in said.get("remedy", "")) is is_partial
