@@ -89,6 +89,12 @@ class TargetColumn:
     length: int
     """Of character and binary types, in characters or bytes; 0 elsewhere."""
 
+    @property
+    def pads(self) -> bool:
+        """Whether values are equal that differ by blanks at their end only, which they keep."""
+        keeps = self.base not in ("char", "enum", "set") and self.collation not in ("", "binary")
+        return keeps and "nopad" not in self.collation and "_0900_" not in self.collation
+
 
 @dataclass(frozen=True, slots=True)
 class UniqueIndex:

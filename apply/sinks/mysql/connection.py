@@ -18,7 +18,7 @@ from pymysql.constants import CLIENT
 
 from apply.frames.relational.link import RelationalLink
 from apply.sinks.mysql.errors import HARMLESS, LOAD_DISABLED, TRUNCATED, classify, code_of
-from apply.sinks.mysql.memory_load import MemoryConnection, streamed
+from apply.sinks.mysql.memory_load import PACKET_BYTES_MAX, MemoryConnection, streamed
 from apply.sinks.mysql.names import literal, quoted
 from runtime import clock
 from runtime.tls import client_context
@@ -186,6 +186,8 @@ class Link(RelationalLink):
             cursor.execute("select @@local_infile, @@max_allowed_packet")
             local, packet = cursor.fetchone()
         self.loads_local, self.packet_bytes_max = bool(local), int(packet)
+        # A packet as long as the limit is too long.
+        connection.packet_bytes = min(PACKET_BYTES_MAX, self.packet_bytes_max // 2)
         if self._marks:
             self._make_marks(connection)
 

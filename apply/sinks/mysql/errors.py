@@ -60,15 +60,24 @@ _THROTTLED: dict[int, str | None] = {
     3572: None,
     1180: None,
     1020: None,
+    1197: "make the batches smaller (`apply.batch_rows`), or raise `max_binlog_cache_size` at the target",
+    1637: None,
+    # Of a group of servers, or a plug-in, that has its say when a transaction commits: it lost against another one's;
+    # or it is too long, or the group is none at the moment.
+    3101: None,
+    3100: "see the server's log; if it speaks of the transaction's size, make the batches smaller (`apply.batch_rows`)",
 }
 
 _CONNECTION: dict[int, str | None] = {
     1040: "raise `max_connections` at the target, or run fewer appliers",
     1203: "raise `max_user_connections` at the target, or run fewer appliers",
     1129: "the server refuses the host after many errors: run `flush hosts` at the target",
-    **dict.fromkeys((1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 1042, 1043, 2006, 2013, 2014)),
+    **dict.fromkeys((1053, 1077, 1079, 1152, 1156, 1157, 1158, 1159, 1160, 1161, 1184, 1927, 1042, 1043)),
+    **dict.fromkeys((2006, 2013, 2014, 3168, 3169)),
+    1047: "the node is not ready (Galera): see its log, or connect to another one",
+    3032: "the server is in the offline mode: wait, or connect to another one",
     **dict.fromkeys(
-        (1290, 1836, 1792), "the target is read-only: connect to the primary server, or wait for the failover"
+        (1290, 1836, 1792, 1874), "the target is read-only: connect to the primary server, or wait for the failover"
     ),
     **dict.fromkeys((2002, 2003, 2005, 2055, 4031), "check host and port of the target, and that the server runs"),
 }
@@ -82,13 +91,21 @@ _CODES: dict[int, tuple[ErrorKind, str | None]] = {
     1045: (ErrorKind.CONFIGURATION, "check the target's `user` and `password`, and the host that the server sees"),
     1698: (ErrorKind.CONFIGURATION, "check the target's `user` and `password`"),
     3118: (ErrorKind.CONFIGURATION, "the user's account is locked at the target"),
-    1820: (ErrorKind.CONFIGURATION, "the user's password has expired at the target"),
+    3955: (ErrorKind.CONFIGURATION, "the user's account is locked at the target, after wrong passwords"),
+    **dict.fromkeys((1820, 1862), (ErrorKind.CONFIGURATION, "the user's password has expired at the target")),
+    1130: (ErrorKind.CONFIGURATION, "let the target's user come from this host: its account names others"),
     2026: (ErrorKind.CONFIGURATION, "correct the target's `tls`"),
     3159: (
         ErrorKind.CONFIGURATION,
         "the server takes no connection without TLS: set `tls.mode` to `require` or better",
     ),
-    2059: (ErrorKind.CONFIGURATION, "give the user an authentication method that is supported"),
+    **dict.fromkeys(
+        (2059, 1251, 1524), (ErrorKind.CONFIGURATION, "give the user an authentication method that is supported")
+    ),
+    3098: (
+        ErrorKind.TARGET_SCHEMA,
+        "the server's group takes tables of InnoDB with a key: give it one by a mapping rule (`define-primary-key`)",
+    ),
     1049: (ErrorKind.TARGET_SCHEMA, "create the database at the target"),
     1153: (ErrorKind.ROW_REJECTED, "raise `max_allowed_packet` at the target"),
     1059: (

@@ -12,10 +12,11 @@ from apply.sinks.mysql.catalog import TargetTable, has_triggers, read_table, spe
 from apply.sinks.mysql.connection import SQL_MODE, Link
 from apply.sinks.mysql.control_tables import ControlTables
 from apply.sinks.mysql.errors import KEY_DEMANDED, classified
-from apply.sinks.mysql.foreign import losses, translated
-from apply.sinks.mysql.names import folded, listed, literal, problems_of_names, quoted
-from apply.sinks.mysql.preparation import RENAME, Preparation, problems_of
+from apply.sinks.mysql.foreign import excesses, losses, translated
+from apply.sinks.mysql.names import folded, listed, literal, problems_of_names, problems_of_tables, quoted
+from apply.sinks.mysql.preparation import REDUCE, RENAME, Preparation, problems_of
 from schemas.endpoints.mysql import MysqlTarget
+from schemas.errors import TailraceError
 from schemas.findings import Finding, blocks, note, warns
 from schemas.policies import ExistingTables
 from schemas.table import TableName, TableSchema
@@ -28,12 +29,13 @@ RIGHTS = "select, insert, update, delete, create, drop, alter, index, references
 CONTROL_RIGHTS = "select, insert, update, delete, create, drop, create temporary tables"
 
 _SERVER = """
-select @@global.read_only, @@global.sql_mode, @@local_infile, @@max_allowed_packet, @@lower_case_table_names,
-       @@log_bin, @@binlog_format, current_user()
+select @@global.read_only, @@global.innodb_read_only, @@global.sql_mode, @@local_infile, @@max_allowed_packet,
+       @@lower_case_table_names, @@log_bin, @@binlog_format, current_user()
 """
-_DEMANDS = """
+_SWITCHES = """
 show global variables where variable_name in
-  ('sql_require_primary_key', 'sql_generate_invisible_primary_key', 'innodb_force_primary_key')
+  ('sql_require_primary_key', 'sql_generate_invisible_primary_key', 'innodb_force_primary_key', 'partial_revokes',
+   'group_replication_group_name')
 """
 _PACKET_BYTES_WANTED = 16 << 20
 
@@ -57,8 +59,10 @@ def grants(target: MysqlTarget, schemas: Sequence[str]) -> list[str]:
     """Return the lines that make the target's user, once its password stands in them, and give it what it needs and
     nothing more, for an administrator to run, once or more.
 
-    It makes no databases: those that it will write are made here. `%` stands for the host that it comes from.
+    It makes no databases: those that it will write are made here. `%` stands for the host that it comes from. How names
+    are written the server says, where it can be asked: the user may not be there yet.
     """
+    in_part = _revokes_in_part(target)
     user = f"{literal(target.user)}@'%'"
     mapped = sorted({target.schema_map.get(schema, target.database or schema) for schema in schemas})
     control = quoted(target.control_schema)
@@ -66,14 +70,28 @@ def grants(target: MysqlTarget, schemas: Sequence[str]) -> list[str]:
         f"create user if not exists {user} identified by '…';",
         *(f"create database if not exists {quoted(schema)} character set utf8mb4;" for schema in mapped),
         f"create database if not exists {control} character set utf8mb4;",
-        *(f"grant {RIGHTS} on {_pattern(schema)}.* to {user};" for schema in mapped),
-        f"grant {CONTROL_RIGHTS} on {_pattern(target.control_schema)}.* to {user};",
+        *(f"grant {RIGHTS} on {_any_table(schema, in_part)} to {user};" for schema in mapped),
+        f"grant {CONTROL_RIGHTS} on {_any_table(target.control_schema, in_part)} to {user};",
     ]
 
 
-def _pattern(schema: str) -> str:
-    """Return a database's name as `grant` takes it, where `_` and `%` stand for other characters."""
-    return quoted(schema.replace("_", "\\_").replace("%", "\\%"))
+def _any_table(schema: str, revokes_in_part: bool | None) -> str:
+    """Name all tables of a database as `grant` does: `_` and `%` stand for other characters there, save where rights
+    can be revoked in part. None: that is not known.
+    """
+    escaped = schema if revokes_in_part else schema.replace("_", "\\_").replace("%", "\\%")
+    is_doubtful = revokes_in_part is None and escaped != schema
+    return f"{quoted(escaped)}.*" + (" /* without backslashes where partial_revokes is on */" if is_doubtful else "")
+
+
+def _revokes_in_part(target: MysqlTarget) -> bool | None:
+    link = Link(target)
+    try:
+        return any(value == "ON" for _, value in link.rows("show global variables like 'partial_revokes'"))
+    except (pymysql.Error, TailraceError):
+        return None
+    finally:
+        link.discard()
 
 
 class _Check:
@@ -105,11 +123,11 @@ class _Check:
         server = self._preparation.server
         product = "MariaDB" if server.is_mariadb else "MySQL"
         version = ".".join(map(str, server.version))
-        ((read_only, mode, local, packet, lower, log_bin, log_format, user),) = self._link.rows(_SERVER)
+        ((*read_only, mode, local, packet, lower, log_bin, log_format, user),) = self._link.rows(_SERVER)
         if server.version < VERSION_MIN[server.is_mariadb]:
             oldest = ".".join(map(str, VERSION_MIN[server.is_mariadb]))
             yield blocks("target-version", f"the target runs {product} {version}; {oldest} is the oldest supported")
-        if str(read_only) not in ("0", "OFF"):
+        if not {"0", "OFF"}.issuperset(map(str, read_only)):
             yield blocks("target-read-only", "the target is read-only", remedy="connect to the primary server")
         if log_bin and log_format == "STATEMENT":
             yield blocks(
@@ -138,7 +156,10 @@ class _Check:
             "target-sql-mode",
             f"the target's sql_mode is {mode or 'empty'}; sessions here set their own: {','.join(SQL_MODE)}",
         )
-        demands = {name for name, value in self._link.rows(_DEMANDS) if value == "ON"}
+        on = {name for name, value in self._link.rows(_SWITCHES) if value not in ("", "OFF")}
+        self._revokes_in_part = "partial_revokes" in on
+        # Of a group's name: it takes no tables without a key.
+        demands = on - {"partial_revokes"}
         self._demands_keys = bool(demands) and "sql_generate_invisible_primary_key" not in demands
         self._user = str(user)
 
@@ -192,7 +213,7 @@ class _Check:
         for schema, right in self._link.rows(
             "select table_schema, privilege_type from information_schema.schema_privileges where grantee = %s", (who,)
         ):
-            found.setdefault(schema.replace("\\", ""), set()).add(right)
+            found.setdefault(schema if self._revokes_in_part else schema.replace("\\", ""), set()).add(right)
         return found
 
     def _database(self, schema: str, wanted: Sequence[str], rights: dict[str, set[str]]) -> Iterator[Finding]:
@@ -207,21 +228,24 @@ class _Check:
         lacking = [right.lower() for right in wanted if right not in have]
         if lacking and any(rights.values()):
             # Rights that come by a role are not listed; then nothing is, and nothing is said.
+            place = _any_table(schema, self._revokes_in_part)
             yield warns(
                 "target-rights",
                 f"the user seems to have no right to {', '.join(lacking)} in database {schema}",
-                remedy=f"grant {', '.join(lacking)} on {_pattern(schema)}.* to {literal(self._target.user)}@'%'",
+                remedy=f"grant {', '.join(lacking)} on {place} to {literal(self._target.user)}@'%'",
             )
 
     def _table(self, source: TableSchema) -> Iterator[Finding]:
         server = self._preparation.server
         table = translated(source, server)
-        for problem in problems_of_names(source.column_names):
+        name = self._preparation.target_name(table.name)
+        for problem in (*problems_of_tables(source.name, name), *problems_of_names(source.column_names)):
             yield blocks("target-name", problem, table=source.name, remedy=RENAME)
         yield from notes(source.name, losses(source, server))
-        name = self._preparation.target_name(table.name)
         found = read_table(self._link, name)
         if found is None:
+            for excess in excesses(table, server):
+                yield blocks("target-limits", excess, table=source.name, remedy=REDUCE)
             if self._demands_keys and not table.key:
                 _, remedy = classified(KEY_DEMANDED[0])
                 yield blocks(
@@ -244,6 +268,16 @@ class _Check:
 
     def _behaviour(self, table: TableSchema, found: TargetTable) -> Iterator[Finding]:
         key = frozenset(table.key_names)
+        for name in table.key_names:
+            if (column := found.columns.get(name)) is not None and column.pads:
+                collation = f"character set utf8mb4 collate {self._preparation.server.collation}"
+                yield warns(
+                    "target-key-blanks",
+                    f"column {name!r} of the key has the collation {column.collation} at the target: of rows whose "
+                    "keys differ by blanks at the end only it takes one, and the others are refused",
+                    table=table.name,
+                    remedy=f"alter table {found.sql} modify {quoted(column.name)} {column.type} {collation} not null",
+                )
         if key and not found.has_unique(key):
             yield of_key(table, found.name, found.sql, listed(table.key_names))
         if has_triggers(self._link, found.name):

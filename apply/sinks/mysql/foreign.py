@@ -8,23 +8,26 @@ the servers index no other; a longer value is refused, never cut. `losses` names
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
+from apply.sinks.mysql import sizes
 from apply.sinks.mysql.arrays import array_json, array_reader
 from apply.sinks.mysql.names import quoted, shortened
+from apply.sinks.mysql.sizes import CHARACTER_BYTES, INDEX_BYTES_MAX
 from apply.sinks.mysql.types import DECIMAL_DIGITS_MAX, DECIMAL_SCALE_MAX
 from schemas.table import Column, ForeignKey, Index, TableSchema
 from schemas.types import Family
 
 ENGINE = "mysql"
 
-INDEX_BYTES_MAX = 3072
-"""Of InnoDB's index entries in its usual row format."""
-CHARACTER_BYTES = 4
-ROW_BYTES_MAX = 60_000
-"""Of a row's columns other than texts and blobs: the servers allow 65,535 in all."""
+ROW_BYTES_WANTED = 60_000
+"""Of a row's columns other than texts and blobs, by and large: what targets were made by, so that it stays. The servers
+allow 65,535 in all."""
 PREFIX_CHARACTERS = 191
+KEY_BYTES_RESERVED = 16
+"""Of an index, for each column that has a length anyway; more, where what is left would be too much with it."""
 
 _JSON = "json"
 
@@ -49,6 +52,8 @@ class Server:
 
 _MARIADB_TYPES = {"uuid": (10, 7), "inet6": (10, 5), "inet4": (10, 10), "vector": (11, 7)}
 _MYSQL_TYPES = {"vector": (9, 0)}
+_LATE_TIMESTAMPS = (11, 5)
+"""Since then MariaDB's `timestamp` reaches to 2106."""
 _ELSEWHERE = {"uuid": "char(36)", "inet6": "varchar(39)", "inet4": "varchar(15)", "vector": "longblob"}
 """Types of one server as the other one has them."""
 
@@ -103,6 +108,8 @@ _CAST = re.compile(r"('(?:[^'\\]|'')*'|-?\d+(?:\.\d+)?)::[\w \"().]+")
 _PART = re.compile(
     r'(?:`((?:[^`]|``)+)`|"((?:[^"]|"")+)"|([a-z_][a-z0-9_$]*))(?:\((\d+)\))?(?: asc| desc)?', re.IGNORECASE
 )
+_LONG, _LONG_OR_CHAR = re.compile(r"\w*text|\w*blob|var|json"), re.compile(r"\w*text|\w*blob|var|json|char")
+"""What gets a length by the key that it is in."""
 _INDEX = re.compile(r"using (\w+) \((.+)\)")
 
 
@@ -118,14 +125,14 @@ def translated(table: TableSchema, server: Server) -> TableSchema:
                 native=natives[column.name],
                 default=_default(column, natives[column.name]),
                 identity="by default" if column.name == identity else "",
-                collation=_collation(natives[column.name], server),
+                collation=_collation(column, natives[column.name], server),
                 filling=_filling(column, natives[column.name], column.filling),
                 fillings=tuple((part, _filling(column, natives[column.name], text)) for part, text in column.fillings),
             )
             for column in table.columns
         ),
         generated=(),
-        indexes=tuple(_indexes(table, natives)),
+        indexes=tuple(_indexes(table, natives, server)),
         foreign_keys=tuple(key for key in table.foreign_keys if _keys_fit(key, natives)),
         user_types=(),
         engine=ENGINE,
@@ -171,10 +178,23 @@ def losses(table: TableSchema, server: Server) -> list[str]:
         if column.identity and _identity(table, natives) != column.name:
             found.append(f"{column.name}: counts no identity here; the target gives out no numbers")
     found += [f"{g.name}: a computed column is left out" for g in table.generated]
-    kept = {index.name for index in _indexes(table, natives)}
-    found += [f"index {i.name}: left out ({i.definition})" for i in table.indexes if i.name not in kept]
+    kept = {index.name for index in _indexes(table, natives, server)}
+    found += [f"index {i.name}: left out ({i.definition})" for i in table.indexes if shortened(i.name) not in kept]
     keys = [key for key in table.foreign_keys if not _keys_fit(key, natives)]
     return found + [f"foreign key {key.name}: left out, its text has no length here" for key in keys]
+
+
+def excesses(table: TableSchema, server: Server) -> list[str]:
+    """Return in words what of a translated table is more than the server takes, so that it cannot be made."""
+    stored = [_stored(column, column.native) for column in table.columns]
+    key = [stored[index] for index in table.key]
+    nullable = sum(column.nullable and index not in table.key for index, column in enumerate(table.columns))
+    return sizes.excesses(stored, nullable, key, is_mariadb=server.is_mariadb)
+
+
+def _stored(column: Column, native: str) -> str:
+    """Return a type that takes as much room: a UUID's characters take a byte each."""
+    return "binary(36)" if native == TYPES[Family.UUID] and column.type.family is Family.UUID else native
 
 
 def _note(column: Column, native: str, table: TableSchema, server: Server) -> str:
@@ -183,6 +203,8 @@ def _note(column: Column, native: str, table: TableSchema, server: Server) -> st
         own = own_type(column.native, server)
         if native != own:
             return "wide enough for every value" if native.startswith("long") else "longer values are refused"
+        if native.startswith("timestamp") and not (server.is_mariadb and server.version >= _LATE_TIMESTAMPS):
+            return "moments after 2038-01-19 03:14:07 UTC are refused"
         if own == _ELSEWHERE.get(re.match(r"\w*", column.native)[0]):  # type: ignore[index]
             return "the bytes as the source stores them" if own == "longblob" else "its text"
         return "" if native == column.native else "in utf8mb4"
@@ -213,18 +235,43 @@ def _types(table: TableSchema, server: Server) -> dict[str, str]:
     limits = _key_lengths(table, natives)
     for name, limit in limits.items():
         native = natives[name]
-        if re.match(r"\w*text|json", native) or (native.startswith("varchar") and _length(native) > limit):
+        if re.match(r"\w*text|json", native) or (native.startswith(("varchar", "char")) and _length(native) > limit):
             natives[name] = f"varchar({limit})"
         elif re.match(r"\w*blob", native):
             natives[name] = f"varbinary({limit * CHARACTER_BYTES})"
-    sizes = {name: _bytes(native) for name, native in natives.items()}
-    for name in sorted(sizes, key=lambda n: -sizes[n]):
-        if sum(sizes.values()) <= ROW_BYTES_MAX:
+    lengths = {name: _bytes(native) for name, native in natives.items()}
+    for name in sorted(lengths, key=lambda n: -lengths[n]):
+        if sum(lengths.values()) <= ROW_BYTES_WANTED:
             break
         if name not in limits and natives[name].startswith("var"):
-            natives[name] = "longblob" if natives[name].startswith("varbinary") else "longtext"
-            sizes[name] = _bytes(natives[name])
+            natives[name] = _outside(natives[name])
+            lengths[name] = _bytes(natives[name])
+    _put_outside(table, natives, limits, server)
     return natives
+
+
+def _outside(native: str) -> str:
+    """Return the type that holds the same and stands outside of the row."""
+    return "longblob" if native.startswith("varbinary") else "longtext"
+
+
+def _put_outside(table: TableSchema, natives: dict[str, str], limits: Container[str], server: Server) -> None:
+    """Let columns stand outside of the row, the longest first, as long as it has more of them than the server takes."""
+    stored = {column.name: _stored(column, natives[column.name]) for column in table.columns}
+    key = set(table.key_names)
+    nullable = sum(column.nullable and column.name not in key for column in table.columns)
+    room = sizes.room(list(stored.values()), nullable, has_key=bool(key), is_mariadb=server.is_mariadb)
+    if min(room) >= 0:
+        return
+    movable = [name for name, native in stored.items() if name not in limits and re.match(r"(var)?char|varbin", native)]
+    for name in sorted(movable, key=lambda n: -sizes.value_bytes(stored[n])):
+        before, after = (
+            sizes.taken(native, is_mariadb=server.is_mariadb) for native in (stored[name], _outside(stored[name]))
+        )
+        gain = [old - new for old, new in zip(before, after, strict=True)]
+        if any(left < 0 < gained for left, gained in zip(room, gain, strict=True)):
+            natives[name] = _outside(stored[name])
+            room = [left + gained for left, gained in zip(room, gain, strict=True)]
 
 
 def _key_lengths(table: TableSchema, natives: dict[str, str]) -> dict[str, int]:
@@ -235,14 +282,25 @@ def _key_lengths(table: TableSchema, natives: dict[str, str]) -> dict[str, int]:
         if index.unique and parts is not None and not any(prefix for _, prefix in parts):
             keys.append([name for name, _ in parts])
     keys += [list(key.columns) for key in table.foreign_keys]
+    stored = {column.name: _stored(column, natives[column.name]) for column in table.columns}
     limits: dict[str, int] = {}
     for key in keys:
-        long = [name for name in key if name in natives and re.match(r"\w*text|\w*blob|var|json", natives[name])]
-        if long:
-            room = INDEX_BYTES_MAX - 16 * (len(key) - len(long))
-            for name in long:
-                limits[name] = min(limits.get(name, INDEX_BYTES_MAX), room // CHARACTER_BYTES // len(long))
+        for name, length in _lengths(key, stored).items():
+            limits[name] = min(limits.get(name, INDEX_BYTES_MAX), length)
     return limits
+
+
+def _lengths(key: Sequence[str], stored: Mapping[str, str]) -> dict[str, int]:
+    """Return how many characters each long column of a key may have."""
+    for elastic, is_exact in ((_LONG, False), (_LONG, True), (_LONG_OR_CHAR, True)):
+        long = [name for name in key if name in stored and elastic.match(stored[name])]
+        others = [sizes.value_bytes(stored[name]) if name in stored else 0 for name in key if name not in long]
+        room = INDEX_BYTES_MAX - sum(max(KEY_BYTES_RESERVED, size if is_exact else 0) for size in others)
+        length = max(1, room // CHARACTER_BYTES // max(1, len(long)))
+        most = (min(length * CHARACTER_BYTES, sizes.value_bytes(stored[name])) for name in long)
+        if sum(others) + sum(most) <= INDEX_BYTES_MAX:
+            break
+    return dict.fromkeys(long, length)
 
 
 def _length(native: str) -> int:
@@ -264,10 +322,10 @@ def _filling(column: Column, native: str, text: str | None) -> str | None:
     return array_json(array_reader(column.native))(text) if is_array and text else text
 
 
-def _collation(native: str, server: Server) -> str | None:
+def _collation(column: Column, native: str, server: Server) -> str | None:
     if not _OF_TEXT.match(native):
         return None
-    return "ascii_bin" if native == TYPES[Family.UUID] else server.collation
+    return "ascii_bin" if _stored(column, native) != native else server.collation
 
 
 def _default(column: Column, native: str) -> str | None:
@@ -317,30 +375,45 @@ def _parts(index: Index) -> list[tuple[str, str]] | None:
     return parts
 
 
-def _indexes(table: TableSchema, natives: dict[str, str]) -> Iterator[Index]:
+def _indexes(table: TableSchema, natives: dict[str, str], server: Server) -> Iterator[Index]:
+    return islice(_possible_indexes(table, natives, server), sizes.INDEXES_MAX - bool(table.key))
+
+
+def _possible_indexes(table: TableSchema, natives: dict[str, str], server: Server) -> Iterator[Index]:
+    parts_max = sizes.key_parts_max(is_mariadb=server.is_mariadb)
+    stored = {column.name: _stored(column, natives[column.name]) for column in table.columns}
     for index in table.indexes:
         parts = _parts(index)
-        if parts is None or any(name not in natives for name, _ in parts):
+        if parts is None or len(parts) > parts_max or any(name not in natives for name, _ in parts):
             continue
         method = index.definition.split()[1]
         if method in ("fulltext", "spatial", "rtree") and table.engine == ENGINE:
             kind = "fulltext" if method == "fulltext" else "spatial"
-            yield replace(index, definition=f"{kind} ({', '.join(quoted(name) for name, _ in parts)})")
+            definition = f"{kind} ({', '.join(quoted(name) for name, _ in parts)})"
+            yield replace(index, name=shortened(index.name), definition=definition)
             continue
-        shown = [_indexed(name, prefix, natives[name], len(parts), unique=index.unique) for name, prefix in parts]
-        if all(shown):
+        # Of a unique index no part may stand for the whole, as long as that fits.
+        share = INDEX_BYTES_MAX if index.unique else INDEX_BYTES_MAX // len(parts)
+        shown = [_indexed(name, prefix, stored[name], share, unique=index.unique) for name, prefix in parts]
+        fits = sum(_indexed_bytes(stored[name], prefix) for name, prefix in parts) <= INDEX_BYTES_MAX
+        if all(shown) and (fits or not index.unique):
             yield replace(index, name=shortened(index.name), definition=f"({', '.join(filter(None, shown))})")
 
 
-def _indexed(name: str, prefix: str, native: str, count: int, *, unique: bool) -> str | None:
-    """Return a part of an index; None where it cannot be."""
-    # A column's length is kept beside its bytes, and does not count here.
-    is_long = bool(re.match(r"\w*text|\w*blob", native)) or _bytes(native) - 2 > INDEX_BYTES_MAX // count
+def _indexed(name: str, prefix: str, native: str, share: int, *, unique: bool) -> str | None:
+    """Return a part of an index that is to take so many bytes; None where it cannot be."""
+    is_long = sizes.value_bytes(native) > share
     if native == _JSON or (is_long and unique and not prefix):
         return None
     if not prefix and is_long:
-        prefix = str(PREFIX_CHARACTERS)
+        prefix = str(min(PREFIX_CHARACTERS, share // CHARACTER_BYTES))
     return quoted(name) + (f"({prefix})" if prefix else "")
+
+
+def _indexed_bytes(native: str, prefix: str) -> int:
+    if not prefix:
+        return sizes.value_bytes(native)
+    return int(prefix) * (CHARACTER_BYTES if _OF_TEXT.match(native) else 1)
 
 
 def _keys_fit(key: ForeignKey, natives: dict[str, str]) -> bool:

@@ -16,7 +16,7 @@ from pymysql.constants import CR
 
 from schemas.large_values import Buffer, LargeValue
 
-_PACKET_BYTES = 1 << 20
+PACKET_BYTES_MAX = 1 << 20
 _COUNTS = re.compile(rb"(\d+)\D+\d+\D+(\d+)\D+\d+\D*\Z")
 """Records, and those skipped, in what a server says of a load, in whatever language: of four numbers two."""
 
@@ -24,6 +24,8 @@ _COUNTS = re.compile(rb"(\d+)\D+\d+\D+(\d+)\D+\d+\D*\Z")
 class MemoryConnection(connections.Connection):  # type: ignore[misc]  # the driver has no types
     """A connection whose `load data local` statements read what `load` was given."""
 
+    packet_bytes = PACKET_BYTES_MAX
+    """How much of a load goes into a packet."""
     _ready: Iterable[Buffer] | None = None
     warning_count = 0
     """Of the last statement."""
@@ -57,8 +59,8 @@ class MemoryConnection(connections.Connection):  # type: ignore[misc]  # the dri
             raise err.OperationalError(CR.CR_SERVER_LOST, "the server asks for a file that no statement named")
         for piece in pieces:
             view = memoryview(piece)
-            for start in range(0, len(view), _PACKET_BYTES):
-                self.write_packet(bytes(view[start : start + _PACKET_BYTES]))
+            for start in range(0, len(view), self.packet_bytes):
+                self.write_packet(bytes(view[start : start + self.packet_bytes]))
         self.write_packet(b"")
 
 

@@ -41,12 +41,24 @@ def problems_of_names(names: Iterable[str]) -> Iterator[str]:
     for name in names:
         if (same := seen.setdefault(folded(name), name)) != name:
             yield f"columns {same!r} and {name!r} have one name at the target, where case does not count"
-        if len(name) > IDENTIFIER_CHARACTERS_MAX:
-            yield f"the name of column {name!r} has more than {IDENTIFIER_CHARACTERS_MAX} characters"
-        if name.endswith(" "):
-            yield f"the name of column {name!r} ends with a blank, which the target does not take"
-        if any(ord(letter) > 0xFFFF for letter in name):
-            yield f"the name of column {name!r} has characters beyond U+FFFF, which the target does not take"
+        yield from _problems_of("column", name)
+
+
+def problems_of_tables(*tables: TableName) -> Iterator[str]:
+    """Say in words which names of tables and their databases the servers do not take, and so our own tables not."""
+    for name in dict.fromkeys(table.schema for table in tables):
+        yield from _problems_of("database", name)
+    for name in dict.fromkeys(table.table for table in tables):
+        yield from _problems_of("table", name)
+
+
+def _problems_of(kind: str, name: str) -> Iterator[str]:
+    if len(name) > IDENTIFIER_CHARACTERS_MAX:
+        yield f"the name of {kind} {name!r} has more than {IDENTIFIER_CHARACTERS_MAX} characters"
+    if name.endswith(" "):
+        yield f"the name of {kind} {name!r} ends with a blank, which the target does not take"
+    if any(ord(letter) > 0xFFFF for letter in name):
+        yield f"the name of {kind} {name!r} has characters beyond U+FFFF, which the target does not take"
 
 
 def shortened(name: str, ending: str = "") -> str:

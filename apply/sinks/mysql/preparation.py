@@ -7,7 +7,8 @@ between leaves an announced version that the next applier brings to its end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 
@@ -22,8 +23,16 @@ from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.control_tables import ControlTables
 from apply.sinks.mysql.ddl import COMMENT_CHARACTERS_MAX, Alteration, column_definition, create_table, filling
 from apply.sinks.mysql.errors import classify, code_of, is_row_error
-from apply.sinks.mysql.foreign import Server, translated
-from apply.sinks.mysql.names import folded, foreign_key_names, literal, problems_of_names, qualified, quoted
+from apply.sinks.mysql.foreign import Server, excesses, translated
+from apply.sinks.mysql.names import (
+    folded,
+    foreign_key_names,
+    literal,
+    problems_of_names,
+    problems_of_tables,
+    qualified,
+    quoted,
+)
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind
 from schemas.policies import ExistingTables
@@ -37,7 +46,11 @@ _DEFAULT_FAILURES = frozenset({1067, 1101, 1674, 3770, 3771, 1064, 1901, 4098})
 _MARK = "tailrace: version "
 """How a table's comment begins between a change that looks as if it was not made and the record of its version."""
 
-RENAME = "rename the column, or leave it out, by a mapping rule"
+RENAME = "rename it, or leave it out, by a mapping rule"
+REDUCE = "leave columns out by a mapping rule, or define another key by one (`define-primary-key`)"
+
+_TOO_MUCH = frozenset({1005, 1069, 1070, 1071, 1117, 1118})
+"""What a server answers where a table has more of something than it takes: columns, bytes, indexes."""
 
 _KEYS = """
 select constraint_name from information_schema.table_constraints where table_schema = %s and table_name = %s
@@ -117,7 +130,7 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
                 raise schema_error(
                     table, f"the source's table {other} is written to {name}, too", "map their schemas (`schema_map`)"
                 )
-            for problem in problems_of_names(table.column_names):
+            for problem in (*problems_of_tables(table.name, name), *problems_of_names(table.column_names)):
                 raise schema_error(table, problem, RENAME)
 
     def _as_named(self, target: TargetTable, table: TableSchema) -> TargetTable:
@@ -125,9 +138,23 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
 
     def _create(self, table: TableSchema, name: TableName, spelling: Server) -> None:
         self._make_database(name.schema)
-        self._with_possible_defaults(
-            table, lambda possible: self._link.define(create_table(possible, qualified(name), spelling.collation))
-        )
+
+        def make(possible: TableSchema) -> None:
+            with self._explained(possible):
+                self._link.define(create_table(possible, qualified(name), spelling.collation))
+
+        self._with_possible_defaults(table, make)
+
+    @contextlib.contextmanager
+    def _explained(self, table: TableSchema) -> Iterator[None]:
+        """Say of what a table has more than the server takes, where it refuses a definition for that."""
+        try:
+            yield
+        except pymysql.Error as error:
+            if (code := code_of(error)) not in _TOO_MUCH:
+                raise
+            found = excesses(table, self.server) or [f"the target takes no such table (it answered {code})"]
+            raise schema_error(table, "; ".join(found), REDUCE) from error
 
     def _make_database(self, database: str) -> None:
         found = self._link.value("select count(*) from information_schema.schemata where schema_name = %s", (database,))
@@ -184,7 +211,8 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
             def make(possible: TableSchema) -> None:
                 clauses = Alteration(possible, change, target, present).clauses()
                 if clauses:
-                    self._link.define(f"alter table {target.sql} {', '.join([*clauses, *more])}")
+                    with self._explained(possible):
+                        self._link.define(f"alter table {target.sql} {', '.join([*clauses, *more])}")
 
             self._with_possible_defaults(new, make)
 

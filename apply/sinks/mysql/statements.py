@@ -48,6 +48,12 @@ class StagedColumn:
         """The staging table's column."""
         return f"s.c{self.place}"
 
+    def same(self, of: str) -> str:
+        """Return the condition that the column of a row of the table, which is called `of`, holds the staged value."""
+        column = f"{of}.{self.sql}"
+        length = f" and char_length({column}) = char_length({self.staged})" if self.target.pads else ""
+        return f"{column} = {self.staged}{length}"
+
 
 def usual_form(table: TableSchema) -> LineForm:
     """Return the form of lines for a target's table as we would make it: what its plan will say, most likely."""
@@ -83,6 +89,8 @@ class TablePlan(RelationalPlan[StagedColumn]):
         """What makes lines of whole rows."""
         self.target = target
         self._only_unique = target.only_unique(frozenset(table.columns[column.index].name for column in self.key))
+        self.pads = any(column.target.pads for column in self.key)
+        """Whether keys that differ are equal to the target."""
         self._replaces = not (foreign_key_checks and target.referring)
         kept = {column.name for column in target.columns.values() if not column.generated}
         harmless = {"column", "unique"} | (set() if foreign_key_checks else {"refers"})
@@ -92,6 +100,7 @@ class TablePlan(RelationalPlan[StagedColumn]):
             and target.kind == "table"
             and not {kind for kind, _, _ in target.traits} - harmless
             and not fillings
+            and not self.pads
             and kept == {column.target.name for column in self.columns}
         )
         """Whether a load that replaces rows leaves what an upsert does: nothing hangs on a row's deletion, no column is
@@ -189,15 +198,15 @@ class TablePlan(RelationalPlan[StagedColumn]):
         """Return the statements that write staged rows whether or not their keys are there.
 
         `on duplicate key` means any unique key, so it serves only where nothing but the key is unique. An index that
-        came since would have a row written over another one, which has its value: there a number is divided by zero,
-        and the server refuses the statement (`DIVISION_BY_ZERO`). (A null for the key would not do: with
-        `auto_increment` it is taken for 0 there.)
+        came since would have a row written over another one, which has its value, and so would a key that pads: there a
+        number is divided by zero, and the server refuses the statement (`DIVISION_BY_ZERO`). (A null for the key would
+        not do: with `auto_increment` it is taken for 0 there.)
         """
         assigned = (*self.loose, *self.others)
         if self._only_unique:
             order = ", ".join(column.staged for column in self.key)
             table = self.target.sql
-            same = " and ".join(f"{table}.{column.sql} = {column.staged}" for column in self.key)
+            same = " and ".join(column.same(table) for column in self.key)
             first = self.key[0]
             own = first.staged if first in self.loose else f"{table}.{first.sql}"
             actions = [f"{table}.{first.sql} = if({same} or s.part div 0, {own}, {own})"]
@@ -242,7 +251,7 @@ class TablePlan(RelationalPlan[StagedColumn]):
 
     def same_key(self) -> str:
         """Return the condition that a row `t` of the table has the key of a staged row `s`."""
-        return " and ".join(f"t.{column.sql} = {column.staged}" for column in self.key)
+        return " and ".join(column.same("t") for column in self.key)
 
     def _matched(self, stage: str) -> str:
         # The staged rows first: what the server thinks of a table's size would have it scan the other one.

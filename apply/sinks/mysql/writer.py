@@ -60,10 +60,10 @@ class Writer(RelationalWriter[TablePlan]):
         refused = super()._try(plan, groups, replace=replace)
         violation = self._violation
         given = isinstance(violation, pymysql.Error) and code_of(violation) == DIVISION_BY_ZERO
-        # Unless a trigger divides, upserts do (`TablePlan.upsert`): then the table has changed.
+        # Unless a trigger divides, upserts do (`TablePlan.upsert`): then the table has changed, or a key pads.
         if given and traits(self._link, plan.target.name) != plan.target.traits:
             raise _altered(plan)
-        return refused
+        return _blanks(plan) if given and plan.pads else refused
 
     def _attempt(self, plan: TablePlan, stage: str, groups: Sequence[Group], *, replace: bool) -> list[str]:
         if replace and referring(self._link, plan.target.name) != plan.target.referring:
@@ -192,6 +192,16 @@ def _altered(plan: TablePlan) -> TailraceError:
     """Return the error upon which the batch is written anew, by a new plan."""
     return TailraceError(
         ErrorKind.TARGET_SCHEMA, "the target's table has been altered by others", table=str(plan.table.name)
+    )
+
+
+def _blanks(plan: TablePlan) -> TailraceError:
+    """Return the error of a key that the target takes for another row's."""
+    return TailraceError(
+        ErrorKind.ROW_CONFLICT,
+        "the target has a row whose key differs by blanks at its end only, which its column's collation does not mind",
+        remedy="alter the column of the key as `tailrace plan` says",
+        table=str(plan.table.name),
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from apply.sink import TableBatch
 from apply.sinks.mysql.connection import Link
+from apply.sinks.mysql.findings import findings
 from apply.sinks.mysql.sink import MysqlSink
 from schemas.endpoints.mysql import MysqlTarget
 from schemas.errors import ErrorKind
@@ -56,3 +57,40 @@ def test_rows_are_inserted_once_the_server_loads_none_any_more(
         database.execute("set global local_infile = 1")
     write(2000)
     assert database.rows("select count(*), count(distinct v), min(hex(v)) from a") == [["3000", "1", "C3A9275C0A"]]
+
+
+@pytest.mark.parametrize("database", ["mariadb", "mysql"], indirect=True)
+def test_a_load_goes_in_packets_that_the_server_takes(sink: MysqlSink, database: MysqlDatabase) -> None:
+    """A packet as long as `max_allowed_packet` ended the session."""
+    key = Column("id", LogicalType(Family.INT64), "bigint", nullable=False)
+    table = TableSchema(TableName("public", "a"), (key, Column("v", LogicalType(Family.STRING), "text")), (0,))
+    (before,) = database.rows("select @@global.max_allowed_packet")[0]
+    try:
+        database.execute("set global max_allowed_packet = 1048576")
+        sink.prepare(table)
+        for fresh in (True, False):
+            rows = [(n, "x" * 1000) for n in range(3000)]
+            assert sink.apply(TableBatch(table, upserts=rows, fresh=fresh)) == []
+            sink.flush()
+    finally:
+        database.execute(f"set global max_allowed_packet = {before}")
+    assert database.rows("select count(*), sum(length(v)) from a") == [["3000", "3000000"]]
+
+
+@pytest.mark.parametrize("database", ["mariadb", "mysql"], indirect=True)
+def test_moments_beyond_a_timestamp_are_refused(sink: MysqlSink, database: MysqlDatabase) -> None:
+    """What `plan` says of such columns (`foreign.losses`)."""
+    columns = (
+        Column("id", LogicalType(Family.INT64), "bigint", nullable=False),
+        Column("at", LogicalType(Family.TIMESTAMPTZ), "timestamp"),
+    )
+    table = TableSchema(TableName("public", "a"), columns, (0,), engine="mysql")
+    target = MysqlTarget.model_validate(database.target_settings)
+    (note,) = [f.message for f in findings("shop", "replica", target, [table]) if f.code == "other-engine"]
+    assert note == "at: timestamp becomes timestamp; moments after 2038-01-19 03:14:07 UTC are refused"
+    sink.prepare(table)
+    last = (2**31 - 1) * 1_000_000
+    refused = sink.apply(TableBatch(table, upserts=[(1, last), (2, last + 1_000_000)]))
+    assert [(r.index, r.error.kind) for r in refused] == [(1, ErrorKind.ROW_REJECTED)]
+    sink.flush()
+    assert database.rows("select id, at from a") == [["1", "2038-01-19 03:14:07"]]
