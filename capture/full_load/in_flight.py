@@ -66,10 +66,11 @@ class InFlight:
         self._readings.append(reading)
         self._horizon.dispatched(reading, reading.load.name)
 
-    def opened(self, reading: Reading, snapshot: Snapshot) -> None:
-        """A chunk is being read, in this snapshot."""
-        reading.snapshot = snapshot
-        self._horizon.opened(reading, snapshot)
+    def opened(self, reading: Reading, snapshot: Snapshot) -> bool:
+        """A chunk is being read, in this snapshot. Return False where that is of no use (`Horizon.opened`)."""
+        is_usable = self._horizon.opened(reading, snapshot)
+        reading.snapshot = snapshot if is_usable else None
+        return is_usable
 
     def take(self, reading: Reading, rows: Rows) -> None:
         """Rows of a chunk have come."""

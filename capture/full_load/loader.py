@@ -264,7 +264,8 @@ class Loader:
             return
         elif isinstance(answer, Opened):
             reading.load.waits_for = None
-            self._in_flight.opened(reading, answer.snapshot)
+            if not self._in_flight.opened(reading, answer.snapshot):
+                self._give_up([reading], _behind(), is_of_all=True)
         elif isinstance(answer, Rows):
             self._in_flight.take(reading, answer)
 
@@ -378,3 +379,11 @@ class Loader:
         if slot.worker is not None:
             slot.worker.close()
         slot.worker, slot.readings, slot.looking = None, [], False
+
+
+def _behind() -> TailraceError:
+    return TailraceError(
+        ErrorKind.SOURCE_CONNECTION,
+        "the snapshot of a chunk does not see what an earlier one saw: it is of another server, which is behind",
+        remedy="let the source's host lead to one server, not to several by turns",
+    )

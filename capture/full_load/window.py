@@ -133,6 +133,8 @@ class Horizon:
         self._outstanding: dict[Any, _Outstanding] = {}
         self._dispatched_count = 0
         self._settlers: list[tuple[int, Snapshot]] = []
+        self._settled: Transaction | None = None
+        """The newest that was dropped, since every snapshot that is still to come sees it."""
         self.published_count = 0
         """Counts the calls of `published`: between two of them no window has come to remember more."""
 
@@ -177,12 +179,18 @@ class Horizon:
     def dispatched(self, chunk: Any, name: TableName) -> None:
         """A chunk of a table will be read: its snapshot is yet to be taken."""
         self._dispatched_count += 1
-        self._outstanding[chunk] = _Outstanding(name, self._dispatched_count, None)
+        self._outstanding[chunk] = _Outstanding(name, self._dispatched_count, None, self._settled)
 
-    def opened(self, chunk: Any, snapshot: Snapshot) -> None:
-        """The chunk's snapshot is known."""
-        self._outstanding[chunk] = self._outstanding[chunk]._replace(snapshot=snapshot)
+    def opened(self, chunk: Any, snapshot: Snapshot) -> bool:
+        """The chunk's snapshot is known. Return False where it does not see what it must: it is one of another server,
+        which is behind, and what is remembered is not enough for it.
+        """
+        asked = self._outstanding[chunk]
+        if asked.settled is not None and not snapshot.sees(asked.settled):
+            return False
+        self._outstanding[chunk] = asked._replace(snapshot=snapshot)
         self.looked(snapshot)
+        return True
 
     def looked(self, snapshot: Snapshot) -> None:
         """A snapshot is known, of a chunk or none."""
@@ -212,7 +220,10 @@ class Horizon:
         for chunk in self._outstanding.values():
             if chunk.snapshot is not None:
                 known.setdefault(chunk.name, []).append(chunk.snapshot)
-        self._recent = {commit: txn for commit, txn in self._recent.items() if not settled(txn)}
+        left = {commit: txn for commit, txn in self._recent.items() if not settled(txn)}
+        gone = max(self._recent.keys() - left.keys(), default=None)
+        self._settled = self._settled if gone is None else self._recent[gone]
+        self._recent = left
         self._copy = None
         pruned: dict[int, tuple[Transaction, ...]] = {}
         for name, barrier in self._barriers.items():
@@ -230,6 +241,8 @@ class _Outstanding(NamedTuple):
     name: TableName
     number: int
     snapshot: Snapshot | None
+    settled: Transaction | None
+    """What its snapshot sees, if it is taken where those before it were."""
 
 
 def _seen_by_all(settled: Callable[[Transaction], bool], known: list[Snapshot]) -> Callable[[Transaction], bool]:

@@ -389,6 +389,38 @@ def test_a_table_that_is_being_cut_by_partitions_is_cut_again_for_a_row_that_may
     assert [[type(request) for request in worker.requests] for worker in workers] == [[PlanRequest], [PlanRequest]]
 
 
+def test_a_chunk_from_a_server_that_is_behind_is_read_again() -> None:
+    """Where a host leads to several by turns: its rows went out over newer ones, and stayed."""
+
+    class Behind(Seen):
+        def sees(self, _: object) -> bool:
+            return False
+
+    feed, worker = Feed(TABLE, TABLE, ENCODER, "orders", 4), Asked()
+    publisher, _, load = loads(feed, Discarding(), lambda: worker)
+    load.begin(feed, TableLoad(TABLE, state=LoadState.LOADING, chunks=[Chunk(0, None, None)]))
+    (table,) = load.loads.values()
+
+    def answered(*answers: Answer) -> None:
+        worker.answers += answers
+        for _ in range(4):
+            load.step(9)
+
+    load.step(9)
+    publisher.rows(RowChanges(TABLE, Transaction("1", 1, 6, 1), ["u"], [(1, "a")], [(1, "b")]))
+    present, behind = (Opened(snapshot) for snapshot in (Seen(9), Behind(9)))  # type: ignore[arg-type]  # as `Snapshot`
+    answered(present, rows(1, 5), Ended())
+    assert (table.state, table.row_count) == (LoadState.LOADED, 1)
+    load.order(feed, 9, None, None, empty=False)
+    answered(Planned([Chunk(0, None, None)]))
+    answered(behind, rows(1, 5), Ended())
+    assert (table.state, table.row_count, table.attempts) == (LoadState.LOADING, 0, 1)
+    table.not_before_s = 0.0
+    answered()
+    answered(present, rows(1, 5), Ended())
+    assert (table.state, table.row_count) == (LoadState.LOADED, 1)
+
+
 def test_a_reload_takes_no_snapshot_that_lacks_what_was_published_before_it() -> None:
     """A row may stand in the log before snapshots see it. Its former values went out behind it."""
     feed, worker, producer = Feed(TABLE, TABLE, ENCODER, "orders", 4), Asked(), Discarding()

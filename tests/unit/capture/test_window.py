@@ -140,6 +140,28 @@ def test_after_a_restart_a_chunk_that_was_opened_before_is_held_to_it_whatever_o
     assert horizon.accepts(ORDERS, SeenUpTo(3)), "a snapshot that is still to come sees all of it"
 
 
+def test_a_snapshot_that_lacks_what_an_earlier_one_saw_is_of_no_use() -> None:
+    """It is of a server that is behind: rows went out that were older than what the log had published of them."""
+    window, horizon = LoadWindow(), Horizon()
+    horizon.dispatched("early", ORDERS)
+    for number in (3, 7):
+        horizon.published(txn(number))
+        window.changed([b"%d" % number], txn(number))
+    horizon.dispatched("first", ORDERS)
+    assert horizon.opened("early", SeenUpTo(2))
+    assert horizon.opened("first", SeenUpTo(5))
+    horizon.forget({ORDERS: window})
+    assert len(window) == 2, "the early one does not see what others do"
+    horizon.closed("early")
+    horizon.forget({ORDERS: window})
+    assert len(window) == 1
+    horizon.dispatched("behind", ORDERS)
+    assert not horizon.opened("behind", SeenUpTo(2))
+    horizon.closed("behind")
+    horizon.dispatched("again", ORDERS)
+    assert horizon.opened("again", SeenUpTo(3))
+
+
 def test_what_a_later_snapshot_might_not_see_is_kept_and_bounded() -> None:
     horizon = Horizon()
     for number in range(1, 2 * UNSETTLED_MAX + 10):
