@@ -30,7 +30,7 @@ CONTROL_RIGHTS = "select, insert, update, delete, create, drop, create temporary
 
 _SERVER = """
 select @@global.read_only, @@global.innodb_read_only, @@global.sql_mode, @@local_infile, @@max_allowed_packet,
-       @@lower_case_table_names, @@log_bin, @@binlog_format, current_user()
+       @@innodb_strict_mode, @@lower_case_table_names, @@log_bin, @@binlog_format, current_user()
 """
 _SWITCHES = """
 show global variables where variable_name in
@@ -123,7 +123,7 @@ class _Check:
         server = self._preparation.server
         product = "MariaDB" if server.is_mariadb else "MySQL"
         version = ".".join(map(str, server.version))
-        ((*read_only, mode, local, packet, lower, log_bin, log_format, user),) = self._link.rows(_SERVER)
+        ((*read_only, mode, local, packet, strict, lower, log_bin, log_format, user),) = self._link.rows(_SERVER)
         if server.version < VERSION_MIN[server.is_mariadb]:
             oldest = ".".join(map(str, VERSION_MIN[server.is_mariadb]))
             yield blocks("target-version", f"the target runs {product} {version}; {oldest} is the oldest supported")
@@ -162,6 +162,7 @@ class _Check:
         demands = on - {"partial_revokes"}
         self._demands_keys = bool(demands) and "sql_generate_invisible_primary_key" not in demands
         self._user = str(user)
+        self._is_strict = bool(strict)
 
     def marks(self) -> Iterator[Finding]:
         """Check that the marks of appliers stand in the log: without them all that they write goes back."""
@@ -244,8 +245,9 @@ class _Check:
         yield from notes(source.name, losses(source, server))
         found = read_table(self._link, name)
         if found is None:
-            for excess in excesses(table, server):
-                yield blocks("target-limits", excess, table=source.name, remedy=REDUCE)
+            for said, of_rows in excesses(table, server):
+                says = blocks if self._is_strict or not of_rows else warns
+                yield says("target-limits", said, table=source.name, remedy=REDUCE)
             if self._demands_keys and not table.key:
                 _, remedy = classified(KEY_DEMANDED[0])
                 yield blocks(

@@ -15,7 +15,7 @@ from itertools import islice
 from apply.sinks.mysql import sizes
 from apply.sinks.mysql.arrays import array_json, array_reader
 from apply.sinks.mysql.names import quoted, shortened
-from apply.sinks.mysql.sizes import CHARACTER_BYTES, INDEX_BYTES_MAX
+from apply.sinks.mysql.sizes import CHARACTER_BYTES, INDEX_BYTES_MAX, Excess
 from apply.sinks.mysql.types import DECIMAL_DIGITS_MAX, DECIMAL_SCALE_MAX
 from schemas.table import Column, ForeignKey, Index, TableSchema
 from schemas.types import Family
@@ -184,12 +184,11 @@ def losses(table: TableSchema, server: Server) -> list[str]:
     return found + [f"foreign key {key.name}: left out, its text has no length here" for key in keys]
 
 
-def excesses(table: TableSchema, server: Server) -> list[str]:
-    """Return in words what of a translated table is more than the server takes, so that it cannot be made."""
+def excesses(table: TableSchema, server: Server) -> list[Excess]:
+    """Return what of a translated table is more than the server takes, so that it cannot be made."""
     stored = [_stored(column, column.native) for column in table.columns]
     key = [stored[index] for index in table.key]
-    nullable = sum(column.nullable and index not in table.key for index, column in enumerate(table.columns))
-    return sizes.excesses(stored, nullable, key, is_mariadb=server.is_mariadb)
+    return sizes.excesses(stored, key, is_mariadb=server.is_mariadb)
 
 
 def _stored(column: Column, native: str) -> str:
@@ -258,9 +257,7 @@ def _outside(native: str) -> str:
 def _put_outside(table: TableSchema, natives: dict[str, str], limits: Container[str], server: Server) -> None:
     """Let columns stand outside of the row, the longest first, as long as it has more of them than the server takes."""
     stored = {column.name: _stored(column, natives[column.name]) for column in table.columns}
-    key = set(table.key_names)
-    nullable = sum(column.nullable and column.name not in key for column in table.columns)
-    room = sizes.room(list(stored.values()), nullable, has_key=bool(key), is_mariadb=server.is_mariadb)
+    room = sizes.room(list(stored.values()), is_mariadb=server.is_mariadb)
     if min(room) >= 0:
         return
     movable = [name for name, native in stored.items() if name not in limits and re.match(r"(var)?char|varbin", native)]

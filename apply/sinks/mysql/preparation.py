@@ -52,6 +52,8 @@ REDUCE = "leave columns out by a mapping rule, or define another key by one (`de
 _TOO_MUCH = frozenset({1005, 1069, 1070, 1071, 1117, 1118})
 """What a server answers where a table has more of something than it takes: columns, bytes, indexes."""
 
+_UUIDS = "ascii_bin"
+
 _KEYS = """
 select constraint_name from information_schema.table_constraints where table_schema = %s and table_name = %s
 union select index_name from information_schema.statistics where table_schema = %s and table_name = %s
@@ -153,7 +155,8 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
         except pymysql.Error as error:
             if (code := code_of(error)) not in _TOO_MUCH:
                 raise
-            found = excesses(table, self.server) or [f"the target takes no such table (it answered {code})"]
+            said = f"the target takes no such table (it answered {code})"
+            found = [excess.said for excess in excesses(table, self.server)] or [said]
             raise schema_error(table, "; ".join(found), REDUCE) from error
 
     def _make_database(self, database: str) -> None:
@@ -166,6 +169,10 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
 
     def _alter(self, old: TableSchema, new: TableSchema, target: TargetTable, spelling: Server) -> None:
         change = difference(old, new)
+        # Texts of 36 characters had the charset of UUIDs once; so they stay, since foreign keys may hold them.
+        change.changed = [
+            (a, b) for a, b in change.changed if (a.collation, replace(a, collation=b.collation)) != (_UUIDS, b)
+        ]
         # Where names go to other columns, the table may look the same before and after: the mark comes with the change.
         mark = f"{_MARK}{new.version}" if change.reused else ""
         if not mark or self._comment(target.name) != mark:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 CHARACTER_BYTES = 4
 ROW_BYTES_MAX = 65_535
-COLUMNS_MAX = 1017
-"""Of InnoDB."""
+_STAGE_COLUMNS = ("bigint", "bigint")
+"""What a staging table has besides those of the table."""
+COLUMNS_MAX = 1017 - len(_STAGE_COLUMNS)
+"""Of a table that is staged: InnoDB takes 1,017."""
 INDEX_BYTES_MAX = 3072
 """Of InnoDB's index entries in its usual row format."""
 INDEXES_MAX = 64
@@ -24,8 +27,6 @@ LONGEST_BYTES = (1 << 32) - 1
 PAGE_ROW_BYTES_MAX = 8125
 """Of InnoDB: two rows are to fit into a page of 16 KiB."""
 _ROW_HEAD_BYTES = 5 + 6 + 7
-_ROW_NUMBER_BYTES = 6
-"""Of a row of a table without a key."""
 _INLINE_BYTES = 40
 _POINTER_BYTES = 20
 _OUTSIDE_BYTES_MIN = 256
@@ -85,16 +86,26 @@ def taken(native: str, *, is_mariadb: bool) -> tuple[int, int]:
     return _row_bytes(native), _page_bytes(native, is_mariadb=is_mariadb)
 
 
-def room(natives: Sequence[str], nullable: int, *, has_key: bool, is_mariadb: bool) -> list[int]:
-    """Return how much of a row columns leave, as the server counts and as InnoDB does; less than 0: they do not fit."""
-    bits = (nullable + 7) // 8
-    head = _ROW_HEAD_BYTES + (0 if has_key else _ROW_NUMBER_BYTES)
-    rows, pages = zip((bits, head + bits), *(taken(n, is_mariadb=is_mariadb) for n in natives), strict=True)
+def room(natives: Sequence[str], *, is_mariadb: bool) -> list[int]:
+    """Return how much of a staged row such columns leave, as the server counts and as InnoDB does; less than 0: they do
+    not fit. It is the longer one: each column may be null there.
+    """
+    bits = (len(natives) + 7) // 8
+    columns = (taken(native, is_mariadb=is_mariadb) for native in (*_STAGE_COLUMNS, *natives))
+    rows, pages = zip((bits, _ROW_HEAD_BYTES + bits), *columns, strict=True)
     return [ROW_BYTES_MAX - sum(rows), PAGE_ROW_BYTES_MAX - sum(pages)]
 
 
-def excesses(natives: Sequence[str], nullable: int, key: Sequence[str], *, is_mariadb: bool) -> list[str]:
-    """Say in words what of a table's columns, and of its key's among them, is more than the server takes."""
+class Excess(NamedTuple):
+    """What of a table is more than the server takes."""
+
+    said: str
+    of_rows: bool = False
+    """Whether a server that is not strict (`innodb_strict_mode`) makes the table, and refuses rows that are long."""
+
+
+def excesses(natives: Sequence[str], key: Sequence[str], *, is_mariadb: bool) -> list[Excess]:
+    """Say what of a table's columns, and of its key's among them, is more than the server takes."""
     found = []
     if len(natives) > COLUMNS_MAX:
         found.append(f"the table has {len(natives)} columns, and the target takes {COLUMNS_MAX}")
@@ -102,17 +113,18 @@ def excesses(natives: Sequence[str], nullable: int, key: Sequence[str], *, is_ma
         found.append(f"the key has {len(key)} columns, and an index of the target {parts_max}")
     if (size := sum(map(value_bytes, key))) > INDEX_BYTES_MAX:
         found.append(f"the key takes up to {size} bytes, and an index of the target holds {INDEX_BYTES_MAX}")
-    row_left, page_left = room(natives, nullable, has_key=bool(key), is_mariadb=is_mariadb)
+    row_left, page_left = room(natives, is_mariadb=is_mariadb)
     if row_left < 0:
         size = ROW_BYTES_MAX - row_left
         found.append(f"a row takes up to {size} bytes besides texts and blobs, and the target holds {ROW_BYTES_MAX}")
+    said = [Excess(text) for text in found]
     if page_left < 0:
         size, kept = PAGE_ROW_BYTES_MAX - page_left, _POINTER_BYTES if is_mariadb else _INLINE_BYTES
-        found.append(
-            f"a row takes up to {size} bytes of its page, {kept} for each long value, and the target has room for "
-            f"{PAGE_ROW_BYTES_MAX}"
+        room_said = f"and the target has room for {PAGE_ROW_BYTES_MAX}"
+        said.append(
+            Excess(f"a row takes up to {size} bytes of its page, {kept} for each long value, {room_said}", True)
         )
-    return found
+    return said
 
 
 def _row_bytes(native: str) -> int:

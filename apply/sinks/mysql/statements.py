@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from apply.batching.staged_rows import StagedRows
 from apply.frames.relational.plan import RelationalPlan, written_columns
+from apply.sinks.mysql import sizes
 from apply.sinks.mysql.catalog import TargetColumn, TargetTable
 from apply.sinks.mysql.foreign import Server, translated
 from apply.sinks.mysql.names import listed, quoted
@@ -81,6 +82,7 @@ class TablePlan(RelationalPlan[StagedColumn]):
             for place, (index, column) in enumerate(written_columns(table, target))
         ]
         super().__init__(table, columns, fillings)
+        self._stage_types = _stage_types(self.columns, self.key, is_mariadb=is_mariadb)
         self.takes_values = bool(table.key) and all(
             c.wire.streams(table.columns[c.index].type.family) for c in self.columns
         )
@@ -141,8 +143,7 @@ class TablePlan(RelationalPlan[StagedColumn]):
 
     def create_stage(self, stage: str) -> str:
         """Return the definition of the staging table."""
-        keys = {column.place for column in self.key}
-        columns = "".join(f", c{c.place} {stage_type(c.target, is_key=c.place in keys)} null" for c in self.columns)
+        columns = "".join(f", c{place} {type_} null" for place, type_ in self._stage_types.items())
         return (
             f"create temporary table {stage} (part bigint not null, place bigint not null{columns}, "
             "primary key (part, place)) engine = InnoDB"
@@ -150,9 +151,7 @@ class TablePlan(RelationalPlan[StagedColumn]):
 
     def stage_load(self, stage: str, columns: Sequence[StagedColumn], part: int) -> str:
         """Return the load of a part into the staging table."""
-        keys = {column.place for column in self.key}
-        types = [stage_type(column.target, is_key=column.place in keys) for column in columns]
-        loaded = [(f"c{c.place}", c.wire.sql, self._is_mended(type_)) for c, type_ in zip(columns, types, strict=True)]
+        loaded = [(f"c{c.place}", c.wire.sql, self._is_mended(self._stage_types[c.place])) for c in columns]
         return _load(f"into table {stage}", loaded, part)
 
     def stage_insert(self, stage: str, columns: Sequence[StagedColumn]) -> str:
@@ -256,6 +255,17 @@ class TablePlan(RelationalPlan[StagedColumn]):
     def _matched(self, stage: str) -> str:
         # The staged rows first: what the server thinks of a table's size would have it scan the other one.
         return f"{stage} s straight_join {self.target.sql} t on {self.same_key()}"
+
+
+def _stage_types(columns: Sequence[StagedColumn], key: Sequence[StagedColumn], *, is_mariadb: bool) -> dict[int, str]:
+    """Return the types of a staging table's columns by their numbers."""
+    own = {c.place: stage_type(c.target, is_key=True) for c in columns}
+    types = {c.place: own[c.place] if c in key else stage_type(c.target, is_key=False) for c in columns}
+    if min(sizes.room(list(types.values()), is_mariadb=is_mariadb)) >= 0:
+        return types
+    # Long types would be too much for a row. Of what does not fit into a short one a load warns.
+    either = ((place, (type_, own[place])) for place, type_ in types.items())
+    return {place: min(both, key=lambda t: sizes.taken(t, is_mariadb=is_mariadb)[1]) for place, both in either}
 
 
 def _load(into: str, columns: Sequence[tuple[str, str, bool]], part: int | None = None) -> str:

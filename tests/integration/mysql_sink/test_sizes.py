@@ -7,12 +7,15 @@ from dataclasses import replace
 import pymysql
 import pytest
 
+from apply.sink import TableBatch
+from apply.sinks.mysql import sizes
 from apply.sinks.mysql.ddl import create_table
 from apply.sinks.mysql.errors import code_of
 from apply.sinks.mysql.findings import findings
 from apply.sinks.mysql.foreign import Server, excesses, translated
 from apply.sinks.mysql.names import qualified
 from apply.sinks.mysql.sink import MysqlSink
+from schemas.changes import UNCHANGED
 from schemas.endpoints.mysql import MysqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Severity
@@ -76,18 +79,37 @@ def test_tables_that_a_server_does_not_take_are_named_by_plan(sink: MysqlSink, d
     assert {name for (name,) in database.rows(f"{names} and table_schema = database()")} == {"PRIMARY", "pair", "five"}
 
 
+@pytest.mark.parametrize("database", ["mysql"], indirect=True)
+def test_a_server_that_is_not_strict_takes_tables_whose_rows_may_be_too_long(
+    sink: MysqlSink, database: MysqlDatabase
+) -> None:
+    wide = TABLES[0]
+    database.execute("set global innodb_strict_mode = off")
+    try:
+        found = findings("shop", "replica", MysqlTarget.model_validate(database.target_settings), [wide])
+        assert [f.severity for f in found if f.code == "target-limits"] == [Severity.WARNS]
+        sink.prepare(wide)
+        rows = [(1, *["short"] * 250), (2, *["x" * 40] * 250)]
+        assert [(r.index, r.error.kind) for r in sink.apply(TableBatch(wide, upserts=rows))] == [
+            (1, ErrorKind.ROW_REJECTED)
+        ]
+        sink.flush()
+    finally:
+        database.execute("set global innodb_strict_mode = on")
+    assert database.rows("select c0, c250 from wide") == [["1", "short"]]
+
+
 @pytest.mark.parametrize("database", ["mariadb", "mysql"], indirect=True)
 def test_a_column_that_is_one_too_many_says_so(sink: MysqlSink, database: MysqlDatabase) -> None:
     columns = [KEY] * 1017
     sink.prepare(_table("grown", *columns, keys=1))
     later = replace(_table("grown", *columns, KEY), version=2)
-    with pytest.raises(TailraceError, match="has 1018 columns, and the target takes 1017") as caught:
+    with pytest.raises(TailraceError, match="has 1018 columns, and the target takes 1015") as caught:
         sink.prepare(later)
     assert caught.value.kind is ErrorKind.TARGET_SCHEMA
 
 
 @pytest.mark.parametrize("database", ["mariadb", "mysql"], indirect=True)
-@pytest.mark.parametrize("nullable", [True, False])
 @pytest.mark.parametrize(
     "natives",
     [
@@ -97,30 +119,36 @@ def test_a_column_that_is_one_too_many_says_so(sink: MysqlSink, database: MysqlD
         ("varbinary(200)", "char(10)", "binary(50)"),
         ("varchar(500)", "text", "tinytext", "mediumblob"),
         ("decimal(65,30)", "decimal(7,3)"),
-        ("datetime(6)", "time(3)", "timestamp", "double", "year"),
+        ("datetime(6)", "time(3)", "timestamp(1)", "double", "bigint"),
         ("enum('a','b)')", "varchar(24)", "set('a','b','c','d','e','f','g','h','i')", "bit(9)"),
     ],
 )
 def test_the_longest_row_is_known_to_the_column(
-    sink: MysqlSink, database: MysqlDatabase, natives: tuple[str, ...], nullable: bool
+    sink: MysqlSink, database: MysqlDatabase, natives: tuple[str, ...]
 ) -> None:
-    server = Server(database.is_mariadb, (99,))
+    """As it is staged: a table that is made, and of which no change could be written, is no help."""
+    link, name = sink._definitions.link, qualified(TableName(database.name, "longest"))
 
-    def made(count: int) -> TableSchema:
-        more = (Column(f"c{n}", TEXT, natives[n % len(natives)], nullable=nullable) for n in range(1, count))
-        return TableSchema(TableName("public", "a"), (Column("c0", INT, "bigint", nullable=False), *more), (0,))
+    def types(count: int) -> list[str]:
+        return [natives[n % len(natives)] for n in range(count)]
 
-    fits, too_many = 1, 1018
+    def make(count: int) -> None:
+        columns = "".join(f", c{n} {native} null" for n, native in enumerate(types(count)))
+        link.run(
+            f"create temporary table {name} (part bigint not null, place bigint not null{columns}, "
+            "primary key (part, place)) engine = InnoDB default character set utf8mb4"
+        )
+
+    fits, too_many = 1, 1016
     while too_many - fits > 1:
         middle = (fits + too_many) // 2
-        fits, too_many = (fits, middle) if excesses(made(middle), server) else (middle, too_many)
-    name = qualified(TableName(database.name, "longest"))
-    link = sink._definitions.link
-    link.run(create_table(made(fits), name, server.collation))
-    link.run(f"drop table {name}")
+        is_too_long = min(sizes.room(types(middle), is_mariadb=database.is_mariadb)) < 0
+        fits, too_many = (fits, middle) if is_too_long else (middle, too_many)
+    make(fits)
+    link.run(f"drop temporary table {name}")
     with pytest.raises(pymysql.Error) as caught:
-        link.run(create_table(made(too_many), name, server.collation))
-    assert code_of(caught.value) in (1118, 1117, 1005)
+        make(too_many)
+    assert code_of(caught.value) in (1005, 1117, 1118)
 
 
 @pytest.mark.parametrize("database", ["mariadb", "mysql"], indirect=True)
@@ -140,6 +168,26 @@ def test_the_longest_key_is_known_to_the_byte(sink: MysqlSink, database: MysqlDa
         else:
             link.run(create_table(table, name, server.collation))
             link.run(f"drop table {name}")
+
+
+def test_many_short_columns_are_staged_as_they_are(sink: MysqlSink, database: MysqlDatabase) -> None:
+    """Each was staged as a long text: the staging table was too long for a row, and no change could be written."""
+    short = (LogicalType(Family.STRING, length=2), "character varying(2)")
+    table = _table("short", KEY, *[short] * 400)
+    sink.prepare(table)
+    rows = [(n, *["é" * (3 if n == 4 else 2)] * 400) for n in range(5)]
+    for fresh in (True, False):
+        refused = sink.apply(TableBatch(table, upserts=rows, fresh=fresh))
+        assert [(r.index, r.error.kind) for r in refused] == [(4, ErrorKind.ROW_REJECTED)]
+        sink.flush()
+    changed = [(0, "z", *[UNCHANGED] * 399)]
+    assert sink.apply(TableBatch(table, updates=changed, deletes=[(3,)])) == []
+    sink.flush()
+    assert database.rows("select c0, c1, c400 from short order by 1") == [
+        ["0", "z", "éé"],
+        ["1", "éé", "éé"],
+        ["2", "éé", "éé"],
+    ]
 
 
 def test_columns_are_translated_as_they_were_where_they_fit() -> None:

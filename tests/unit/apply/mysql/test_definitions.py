@@ -156,3 +156,16 @@ def test_a_session_without_its_table_of_marks_is_none(monkeypatch: pytest.Monkey
             _ = link.connection
         assert caught.value.kind is ErrorKind.TARGET_THROTTLED
     assert [half.open for half in made] == [False, False]
+
+
+@pytest.mark.parametrize("kept", ["ascii_bin", "utf8mb4_bin"])
+def test_a_text_that_was_made_as_uuids_are_stays_so(kept: str) -> None:
+    """A foreign key that is over it does not let its charset go (1832), and the table stood still."""
+    link = Told(marks=False)
+    preparation = Preparation(link, cast("ControlTables", None), {}, "")
+    text = Column("v", LogicalType(Family.STRING, length=36), "char(36)", number=2, collation=kept)
+    old = TableSchema(NAME, (ID, text), (0,))
+    new = TableSchema(NAME, (ID, replace(text, collation="utf8mb4_0900_bin")), (0,))
+    found = replace(FOUND, columns={name: replace(FOUND.columns["id"], name=name) for name in ("id", "v")})
+    preparation._alter(old, new, found, Server(False, (9, 0)))
+    assert any("change column `v`" in text for text in link.told) is (kept != "ascii_bin")

@@ -59,7 +59,7 @@ class _Server(Link):
 
     def rows(self, query: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
         if "innodb_read_only" in query:
-            return [(0, self.is_a_reader, "", 1, 1 << 30, 0, 1, "ROW", "u@%")]
+            return [(0, self.is_a_reader, "", 1, 1 << 30, 1, 0, 1, "ROW", "u@%")]
         return list(self.switches) if "show global variables" in query else []
 
     def value(self, query: str, parameters: Any = ()) -> Any:
