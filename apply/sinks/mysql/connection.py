@@ -19,7 +19,7 @@ from pymysql.constants import CLIENT
 from apply.frames.relational.link import RelationalLink
 from apply.sinks.mysql.errors import HARMLESS, LOAD_DISABLED, TRUNCATED, classify, code_of
 from apply.sinks.mysql.memory_load import PACKET_BYTES_MAX, MemoryConnection, streamed
-from apply.sinks.mysql.names import literal, quoted
+from apply.sinks.mysql.names import STORAGE, literal, quoted
 from runtime import clock
 from runtime.tls import client_context
 from schemas.changes import APPLIED_COMMENT, APPLIED_TABLE
@@ -203,7 +203,7 @@ class Link(RelationalLink):
                 cursor.execute(f"create database if not exists {quoted(schema)}")
                 cursor.execute(
                     f"create table if not exists {self._marks} (writer varchar(32) not null primary key, "
-                    "transactions bigint not null, at datetime(6) not null) engine = InnoDB"
+                    f"transactions bigint not null, at datetime(6) not null) {STORAGE}"
                 )
             # By key: a `delete` that looks through the table waits for the rows of all open transactions.
             cursor.execute(

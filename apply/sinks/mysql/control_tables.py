@@ -19,7 +19,7 @@ from apply.frames.relational.control_tables import ONE_TABLE, RelationalControlT
 from apply.sink import TopicPartition
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.errors import DUPLICATE, code_of
-from apply.sinks.mysql.names import literal, qualified, quoted
+from apply.sinks.mysql.names import STORAGE, literal, qualified, quoted
 from schemas.changes import APPLIED_DROP_COMMENT
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName, TableSchema
@@ -43,7 +43,7 @@ class ControlTables(RelationalControlTables):
         now="utc_timestamp(6)",
         days_ago="utc_timestamp(6) - interval {days} day",
         refers=lambda count: f"({' or '.join([_REFERS] * count)})",
-        options=" engine = InnoDB default character set utf8mb4 collate utf8mb4_bin",
+        options=f" {STORAGE} default character set utf8mb4 collate utf8mb4_bin",
     )
     _link: Link
 

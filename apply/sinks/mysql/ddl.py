@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from apply.frames.relational.difference import Difference
 from apply.sinks.mysql.catalog import PRIMARY, TargetTable
-from apply.sinks.mysql.names import foreign_key_names, listed, literal, quoted, shortened
+from apply.sinks.mysql.names import STORAGE, foreign_key_names, listed, literal, quoted, shortened
 from schemas.table import Column, TableSchema
 from schemas.types import Family
 
@@ -33,7 +33,7 @@ def create_table(table: TableSchema, sql_name: str, collation: str) -> str:
     comment = f" comment = {literal(table.comment[:COMMENT_CHARACTERS_MAX])}" if table.comment else ""
     inside = ",\n    ".join(parts)
     return (
-        f"create table {sql_name} (\n    {inside}\n) engine = InnoDB default character set utf8mb4 "
+        f"create table {sql_name} (\n    {inside}\n) {STORAGE} default character set utf8mb4 "
         f"collate {collation}{comment}"
     )
 

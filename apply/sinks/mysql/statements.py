@@ -17,7 +17,7 @@ from apply.frames.relational.plan import RelationalPlan, written_columns
 from apply.sinks.mysql import sizes
 from apply.sinks.mysql.catalog import TargetColumn, TargetTable
 from apply.sinks.mysql.foreign import Server, translated
-from apply.sinks.mysql.names import listed, quoted
+from apply.sinks.mysql.names import STORAGE, listed, quoted
 from apply.sinks.mysql.rows import Field, LineForm, line_encoder, literal_encoder
 from apply.sinks.mysql.types import Wire, stage_type, wire_of
 from schemas.changes import Row
@@ -146,7 +146,7 @@ class TablePlan(RelationalPlan[StagedColumn]):
         columns = "".join(f", c{place} {type_} null" for place, type_ in self._stage_types.items())
         return (
             f"create temporary table {stage} (part bigint not null, place bigint not null{columns}, "
-            "primary key (part, place)) engine = InnoDB"
+            f"primary key (part, place)) {STORAGE}"
         )
 
     def stage_load(self, stage: str, columns: Sequence[StagedColumn], part: int) -> str:

@@ -108,7 +108,9 @@ class Writer(RelationalWriter[TablePlan]):
             part = self._stage(plan, stage, plan.columns, list(coming.elements()))
             self._link.run(plan.insert(stage, part))
         for image, count in going.items():
-            found = self._link.run(deletion(plan, image, count))
+            statement = deletion(plan, image, count)
+            self._check_length(plan, statement)
+            found = self._link.run(statement)
             if found < count:
                 # A row that is not there stays missing: the target has been written by somebody else.
                 log.warning("rows to delete were missing", table=str(plan.table.name), missing=count - found)
@@ -167,10 +169,15 @@ class Writer(RelationalWriter[TablePlan]):
     def _insert(self, plan: TablePlan, head: str, rows: Sequence[str]) -> None:
         room = self._link.packet_bytes_max - len(head.encode()) - _PACKET_MARGIN_BYTES
         for literals in _pieces(rows, min(room, _INSERT_BYTES)):
-            if len(literals) == 1 and len(literals[0].encode()) > room:
-                # The server would end the connection.
-                raise refusal(1153, "writing rows", str(plan.table.name))
-            self._link.run(head + ",".join(literals))
+            statement = head + ",".join(literals)
+            self._check_length(plan, statement)
+            self._link.run(statement)
+
+    def _check_length(self, plan: TablePlan, statement: str) -> None:
+        """Raise ROW_REJECTED for a statement that is longer than the server takes: it would end the connection."""
+        length = len(statement) if statement.isascii() else len(statement.encode())
+        if length > self._link.packet_bytes_max - _PACKET_MARGIN_BYTES:
+            raise refusal(1153, "writing rows", str(plan.table.name))
 
 
 def _pieces(lines: Sequence[str], bytes_max: int) -> Iterator[list[str]]:

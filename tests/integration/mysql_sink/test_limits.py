@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from apply.sink import TableBatch
+from apply.sink import TableBatch, TopicPartition
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.findings import findings
 from apply.sinks.mysql.sink import MysqlSink
@@ -14,6 +14,7 @@ from schemas.endpoints.mysql import MysqlTarget
 from schemas.errors import ErrorKind
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
+from tests.integration.mysql_sink.conftest import OpenSink
 from tests.kit.mysql import MysqlDatabase
 from tests.kit.refusals import refused
 
@@ -94,3 +95,42 @@ def test_moments_beyond_a_timestamp_are_refused(sink: MysqlSink, database: Mysql
     assert [(r.index, r.error.kind) for r in refused] == [(1, ErrorKind.ROW_REJECTED)]
     sink.flush()
     assert database.rows("select id, at from a") == [["1", "2038-01-19 03:14:07"]]
+
+
+@pytest.mark.parametrize("database", ["mariadb", "mysql"], indirect=True)
+def test_tables_have_their_format_whatever_the_servers_is(database: MysqlDatabase, open_sink: OpenSink) -> None:
+    """In another one neither our own tables could be made nor one with a text in its key (1709)."""
+    text = Column("name", LogicalType(Family.STRING), "text", nullable=False)
+    table = TableSchema(TableName("public", "named"), (text, Column("v", LogicalType(Family.INT64), "bigint")), (0,))
+    database.execute("set global innodb_default_row_format = compact")
+    try:
+        sink = open_sink()
+        sink.load_offsets([TopicPartition("shop.public.named", 0)])
+        sink.prepare(table)
+        assert sink.apply(TableBatch(table, upserts=[("x" * 768, 1), ("y", 2)])) == []
+        sink.flush()
+    finally:
+        database.execute("set global innodb_default_row_format = dynamic")
+    assert database.rows("select length(name), v from named order by v") == [["768", "1"], ["1", "2"]]
+
+
+@pytest.mark.parametrize("database", ["mariadb", "mysql"], indirect=True)
+def test_a_row_without_a_key_that_is_longer_than_a_statement_is_refused_alone(
+    sink: MysqlSink, database: MysqlDatabase
+) -> None:
+    """It goes by a statement that holds it: the server ended the session, again and again."""
+    columns = (Column("id", LogicalType(Family.INT64), "bigint"), Column("v", LogicalType(Family.STRING), "text"))
+    table = TableSchema(TableName("public", "bag"), columns, ())
+    sink.prepare(table)
+    database.execute("insert into bag values (1, repeat('x', 1500000)), (2, 'y')")
+    (before,) = database.rows("select @@global.max_allowed_packet")[0]
+    sink._link.discard()
+    try:
+        database.execute("set global max_allowed_packet = 1048576")
+        gone = [("d", (1, "x" * 1_500_000), None), ("d", (2, "y"), None)]
+        refused = sink.apply(TableBatch(table, sequence=gone))
+        assert [(r.index, r.error.kind) for r in refused] == [(0, ErrorKind.ROW_REJECTED)]
+        sink.flush()
+    finally:
+        database.execute(f"set global max_allowed_packet = {before}")
+    assert database.rows("select id from bag") == [["1"]]
