@@ -18,6 +18,7 @@ PARENT_MISSING, STILL_REFERRED = 1452, 1451
 DIVISION_BY_ZERO = 1365
 """Of an upsert it may say that a unique index has come (`TablePlan.upsert`)."""
 TRUNCATED = 1265
+ROW_TOO_LONG = 1118
 CONFLICTS = DUPLICATE | {PARENT_MISSING, STILL_REFERRED, 1216, 1217, 1761, 1762}
 """Violations that may come only from partitions that advance at different speeds."""
 
@@ -37,7 +38,7 @@ _ROW = frozenset(
         # JSON, geometry, vector.
         *(3140, 3141, 3143, 3144, 3146, 3147, 3150, 3155, 3156, 3157, 3037, 3055, 3516, 3616, 3617, 3705, 4079, 6138),
         # A check, a partition that takes the row, a trigger of the user that refuses it, a row or result too large.
-        *(3819, 4025, 1526, 1748, 1644, 1118, 1301, 1139, 1369),
+        *(3819, 4025, 1526, 1748, 1644, ROW_TOO_LONG, 1301, 1139, 1369),
     }
 )
 
@@ -111,6 +112,13 @@ _CODES: dict[int, tuple[ErrorKind, str | None]] = {
     1059: (
         ErrorKind.TARGET_SCHEMA,
         "a name has more than the 64 characters that the target takes: rename it by a mapping rule, or leave it out",
+    ),
+    **dict.fromkeys(
+        (1069, 1070, 1071, 1117),
+        (
+            ErrorKind.TARGET_SCHEMA,
+            "a table, or a key of it, has more than the target takes: leave columns out by a rule",
+        ),
     ),
     1146: (ErrorKind.TARGET_SCHEMA, "the table is gone at the target: create it, or reload it"),
     1051: (ErrorKind.TARGET_SCHEMA, "the table is gone at the target: create it, or reload it"),

@@ -22,7 +22,7 @@ from apply.sinks.mysql.compatibility import compares_exactly, holds
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.control_tables import ControlTables
 from apply.sinks.mysql.ddl import COMMENT_CHARACTERS_MAX, Alteration, column_definition, create_table, filling
-from apply.sinks.mysql.errors import classify, code_of, is_row_error
+from apply.sinks.mysql.errors import ROW_TOO_LONG, classify, code_of, is_row_error
 from apply.sinks.mysql.foreign import Server, excesses, translated
 from apply.sinks.mysql.names import (
     folded,
@@ -49,7 +49,7 @@ _MARK = "tailrace: version "
 RENAME = "rename it, or leave it out, by a mapping rule"
 REDUCE = "leave columns out by a mapping rule, or define another key by one (`define-primary-key`)"
 
-_TOO_MUCH = frozenset({1005, 1069, 1070, 1071, 1117, 1118})
+_TOO_MUCH = frozenset({1005, 1069, 1070, 1071, 1117, ROW_TOO_LONG})
 """What a server answers where a table has more of something than it takes: columns, bytes, indexes."""
 
 _UUIDS = "ascii_bin"
@@ -153,11 +153,13 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
         try:
             yield
         except pymysql.Error as error:
-            if (code := code_of(error)) not in _TOO_MUCH:
+            code = code_of(error)
+            found = "; ".join(excess.said for excess in excesses(table, self.server)) if code in _TOO_MUCH else ""
+            if code == ROW_TOO_LONG and not found:
+                found = "a row of the table may be longer than the target takes"
+            if not found:
                 raise
-            said = f"the target takes no such table (it answered {code})"
-            found = [excess.said for excess in excesses(table, self.server)] or [said]
-            raise schema_error(table, "; ".join(found), REDUCE) from error
+            raise schema_error(table, found, REDUCE) from error
 
     def _make_database(self, database: str) -> None:
         found = self._link.value("select count(*) from information_schema.schemata where schema_name = %s", (database,))

@@ -408,7 +408,8 @@ def test_a_chunk_from_a_server_that_is_behind_is_read_again() -> None:
 
     load.step(9)
     publisher.rows(RowChanges(TABLE, Transaction("1", 1, 6, 1), ["u"], [(1, "a")], [(1, "b")]))
-    present, behind = (Opened(snapshot) for snapshot in (Seen(9), Behind(9)))  # type: ignore[arg-type]  # as `Snapshot`
+    snapshots: list[Any] = [Seen(9), Behind(9)]
+    present, behind = map(Opened, snapshots)
     answered(present, rows(1, 5), Ended())
     assert (table.state, table.row_count) == (LoadState.LOADED, 1)
     load.order(feed, 9, None, None, empty=False)
