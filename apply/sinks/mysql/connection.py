@@ -17,7 +17,7 @@ import pymysql
 from pymysql.constants import CLIENT
 
 from apply.frames.relational.link import RelationalLink
-from apply.sinks.mysql.errors import HARMLESS, LOAD_DISABLED, TRUNCATED, classify, code_of
+from apply.sinks.mysql.errors import HARMLESS, LOAD_DISABLED, TRUNCATED, UNSUPPORTED, classify, code_of
 from apply.sinks.mysql.memory_load import PACKET_BYTES_MAX, MemoryConnection, streamed
 from apply.sinks.mysql.names import STORAGE, literal, quoted
 from runtime import clock
@@ -143,6 +143,7 @@ class Link(RelationalLink):
         """Whether what is done relies on the session: no other one takes its place."""
         self.is_mariadb = False
         self.version: tuple[int, ...] = ()
+        self._is_load_refused = False
         self.loads_local = False
         """Whether the server lets a client load its own data; else rows are inserted."""
         self.packet_bytes_max = 1 << 20
@@ -185,7 +186,10 @@ class Link(RelationalLink):
         with connection.cursor() as cursor:
             cursor.execute("select @@local_infile, @@max_allowed_packet")
             local, packet = cursor.fetchone()
-        self.loads_local, self.packet_bytes_max = bool(local), int(packet)
+        # Who refuses a load and says that it takes some is a proxy: rows are inserted from then on.
+        self._is_load_refused &= bool(local)
+        self.loads_local = bool(local) and not self._is_load_refused
+        self.packet_bytes_max = int(packet)
         # A packet as long as the limit is too long.
         connection.packet_bytes = min(PACKET_BYTES_MAX, self.packet_bytes_max // 2)
         if self._marks:
@@ -293,8 +297,9 @@ class Link(RelationalLink):
         try:
             loaded = connection.load(statement, streamed(data, self._values))
         except pymysql.Error as error:
-            if code_of(error) in LOAD_DISABLED:
+            if code_of(error) in LOAD_DISABLED | {UNSUPPORTED}:
                 # Only a new session asks anew what the server allows.
+                self._is_load_refused = True
                 self.discard()
             raise
         if not connection.warning_count and loaded == row_count:

@@ -29,6 +29,8 @@ KEY_DEMANDED = (3750, 1173)
 """MySQL's `sql_require_primary_key`, MariaDB's `innodb_force_primary_key`."""
 
 LOAD_DISABLED = frozenset({1148, 3948, 4166, 2068})
+UNSUPPORTED = 1047
+"""Of ProxySQL: that it takes no `load data local`; of a node of Galera: that it is not ready."""
 
 _ROW = frozenset(
     {
@@ -75,7 +77,7 @@ _CONNECTION: dict[int, str | None] = {
     1129: "the server refuses the host after many errors: run `flush hosts` at the target",
     **dict.fromkeys((1053, 1077, 1079, 1152, 1156, 1157, 1158, 1159, 1160, 1161, 1184, 1927, 1042, 1043)),
     **dict.fromkeys((2006, 2013, 2014, 3168, 3169)),
-    1047: "the node is not ready (Galera): see its log, or connect to another one",
+    UNSUPPORTED: "where the server is a node of Galera that is not ready, see its log, or connect to another one",
     3032: "the server is in the offline mode: wait, or connect to another one",
     **dict.fromkeys(
         (1290, 1836, 1792, 1874), "the target is read-only: connect to the primary server, or wait for the failover"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 
+import pymysql
 import pytest
 
 from apply.sink import TableBatch, TopicPartition
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.findings import findings
+from apply.sinks.mysql.memory_load import MemoryConnection
 from apply.sinks.mysql.sink import MysqlSink
 from schemas.endpoints.mysql import MysqlTarget
-from schemas.errors import ErrorKind
+from schemas.errors import ErrorKind, TailraceError
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 from tests.integration.mysql_sink.conftest import OpenSink
@@ -58,6 +60,31 @@ def test_rows_are_inserted_once_the_server_loads_none_any_more(
         database.execute("set global local_infile = 1")
     write(2000)
     assert database.rows("select count(*), count(distinct v), min(hex(v)) from a") == [["3000", "1", "C3A9275C0A"]]
+
+
+@pytest.mark.parametrize("database", ["mariadb", "mysql"], indirect=True)
+@pytest.mark.parametrize("code", [1047, 1148])
+def test_rows_are_inserted_where_a_proxy_takes_no_loads(
+    sink: MysqlSink, database: MysqlDatabase, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """The server behind it says that it does: each session tried one, and was refused."""
+    key = Column("id", LogicalType(Family.INT64), "bigint", nullable=False)
+    table = TableSchema(TableName("public", "a"), (key, Column("v", LogicalType(Family.STRING), "text")), (0,))
+    sink.prepare(table)
+
+    def refuse(self: object, statement: str, pieces: object) -> int:
+        raise pymysql.OperationalError(code, "")
+
+    monkeypatch.setattr(MemoryConnection, "load", refuse)
+    batch = TableBatch(table, upserts=[(1, "one"), (2, "two")])
+    with pytest.raises(TailraceError) as caught:
+        sink.apply(batch)
+    assert caught.value.kind is ErrorKind.TARGET_CONNECTION
+    for _ in range(2):
+        sink.rollback()
+        assert sink.apply(batch) == []
+    sink.flush()
+    assert database.rows("select id, v from a order by id") == [["1", "one"], ["2", "two"]]
 
 
 @pytest.mark.parametrize("database", ["mariadb", "mysql"], indirect=True)
