@@ -27,7 +27,9 @@ def replica(reading: Reading, servers_directory: Path) -> Iterator[MysqlDatabase
     series = "11.4" if primary.is_mariadb else "mysql"
     # MySQL logs what it replicates by default, and takes names without regard to case only if its data was made so.
     more = {"log-slave-updates": "1", "lower-case-table-names": "1"} if primary.is_mariadb else {}
-    settings = {"server-id": "2", **more}
+    # Its data may be an earlier test's, in which it followed, too.
+    waits = "skip-slave-start" if primary.is_mariadb else "skip-replica-start"
+    settings = {"server-id": "2", waits: "1", **more}
     with MysqlServer(servers_directory / f"replica-{series}", series=series, settings=settings) as server:
         database = MysqlDatabase(server.address, primary.name, primary.is_mariadb)
         session = MysqlDatabase(server.address, "mysql", primary.is_mariadb).connect()
