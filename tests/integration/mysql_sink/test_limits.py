@@ -12,6 +12,7 @@ from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.findings import findings
 from apply.sinks.mysql.memory_load import MemoryConnection
 from apply.sinks.mysql.sink import MysqlSink
+from schemas.changes import Row
 from schemas.endpoints.mysql import MysqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import Column, TableName, TableSchema
@@ -154,7 +155,7 @@ def test_a_row_without_a_key_that_is_longer_than_a_statement_is_refused_alone(
     sink._link.discard()
     try:
         database.execute("set global max_allowed_packet = 1048576")
-        gone = [("d", (1, "x" * 1_500_000), None), ("d", (2, "y"), None)]
+        gone: list[tuple[str, Row | None, Row | None]] = [("d", (1, "x" * 1_500_000), None), ("d", (2, "y"), None)]
         refused = sink.apply(TableBatch(table, sequence=gone))
         assert [(r.index, r.error.kind) for r in refused] == [(0, ErrorKind.ROW_REJECTED)]
         sink.flush()
