@@ -14,7 +14,7 @@ from capture.schema_changes import SchemaChanges, changes_key, fills_rows, rewri
 from capture.source import LockedError
 from schemas.changes import SchemaChange
 from schemas.errors import ErrorKind
-from schemas.mappings.rules import ParallelLoad
+from schemas.mappings.table_settings_rule import ParallelLoad
 from schemas.policies import DdlPolicies
 from schemas.position import Position
 from schemas.table import Column, TableName, TableSchema, UserType
