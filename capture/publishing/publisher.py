@@ -117,7 +117,8 @@ class Publisher:
     def truncate(self, change: Truncate) -> None:
         """Publish that tables were emptied, each to all partitions of its topic."""
         for table in change.tables:
-            feed = self._feed(table)
+            # Not by its version: the catalogue may have told of a later one, which no row of the log has followed.
+            feed = self.feeds[table.name]
             if feed.held_back is not None:
                 self._horizon.published(change.txn)
                 feed.held_back.add(Truncate([table], change.txn))
