@@ -10,9 +10,9 @@ from schemas.large_values import FiledMessage
 
 _ACCESS = frozenset({1044, 1045, 1698, 1142, 1143, 1227, 1370, 3118, 1820, 4151})
 _LOGIN = "check `source.user` and `source.password`, and the host that the server sees"
-_RIGHTS = "grant what `tailrace plan --grants` prints"
+RIGHTS = "grant what `tailrace plan --grants` prints"
 _REMEDIES = {
-    **dict.fromkeys((1044, 1142, 1143, 1227, 1370), _RIGHTS),
+    **dict.fromkeys((1044, 1142, 1143, 1227, 1370), RIGHTS),
     **dict.fromkeys((1045, 1698), _LOGIN),
     3159: "set `source.tls.mode` to `require` or better",
 }

@@ -8,7 +8,7 @@ import zlib
 from capture.sources.mysql.connection import Connection, connect
 from capture.sources.mysql.files import FileOffset
 from capture.sources.mysql.gtid import MariadbGtids, MysqlGtids
-from capture.sources.mysql.packets import Packet
+from capture.sources.mysql.packets import RIGHTS, Packet
 from capture.sources.mysql.position import Place
 from runtime.clock import monotonic
 from schemas.endpoints.mysql import MysqlSource
@@ -120,7 +120,13 @@ class LogStream:
             + (os.getpid() & 0xFFFF).to_bytes(2, "little")
             + bytes(8)
         )
-        connection.receive()
+        try:
+            connection.receive()
+        except TailraceError as error:
+            if error.kind is ErrorKind.PREREQUISITE:
+                # It is logged in: MariaDB answers as to a wrong password where the right is lacking.
+                error.remedy = RIGHTS
+            raise
 
 
 def default_server_id(replication: str) -> int:
