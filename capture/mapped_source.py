@@ -134,6 +134,10 @@ class MappedSource:
         # A plug-in may be older than this method.
         return self._source.untold() if hasattr(self._source, "untold") else ()
 
+    def unseen(self, table: TableSchema) -> Collection[int]:
+        """Return transactions that snapshots must see, as `Source.unseen` says."""
+        return self._source.unseen(table.source_form) if hasattr(self._source, "unseen") else ()
+
     def format_position(self, position: Position) -> str:
         """Print a position."""
         return self._source.format_position(position)
@@ -182,9 +186,10 @@ class MappedReader:
         self._last: tuple[TableSchema, RowFilter | None, MappedTable] | None = None
 
     def plan(self, table: TableSchema, chunk_rows: int, segments: Sequence[Segment] = ()) -> list[Chunk]:
-        """Cut a table by its key at the source, and before that as a rule says (`segments` are theirs alone)."""
-        assert not segments
-        segments = self.segments(table)
+        """Cut a table by its key at the source, and before that as a rule says, unless certain `segments` are asked
+        for.
+        """
+        segments = segments or self.segments(table)
         return self._reader.plan(table.source_form, chunk_rows, *([segments] if segments else []))
 
     def segments(self, table: TableSchema) -> list[Segment]:

@@ -144,7 +144,7 @@ class SchemaChanges:
         is_cut = any(chunk.segment is not None for chunk in load.chunks)
         if is_cut and feed is not None and feed.table is version:
             log.info("loads the table again: its segments are others", table=str(load.name))
-            self._loading.reload(feed, position.commit)
+            self._loading.cut_again(feed, position.commit)
 
     def load_untold(self, position: Position) -> None:
         """Load tables again of which the source could not tell values of rows that are published."""
@@ -234,13 +234,14 @@ class SchemaChanges:
             self._loading.skip(self._new_load(feed))
 
     def _alter(self, feed: Feed, change: SchemaChange, source_table: TableSchema, position: Position) -> None:
-        self._stop_if_told(self._settings.ddl.altered, feed.table, "changed", position)
         before = feed.table
+        if not source_table.differs_in_partitions_alone(before):
+            self._stop_if_told(self._settings.ddl.altered, before, "changed", position)
         is_applied = before.name in self.applied
         # Another key sends rows to other partitions, out of order with what stands there: the table begins anew. Not
         # if the other side did so: that would empty what the rows here came from.
         is_void = not is_applied and changes_key(before, source_table) and before.name in self._loading.loads
-        storage, former = self._storage_known(before), self._former_names(before)
+        stored, former = self._stored(before), self._former_names(before)
         table = self._catalogue.numbered(source_table, void=is_void, is_applied=is_applied)
         hit("capture.schema.before")
         self._tables.add([(table, source_table)])
@@ -250,7 +251,7 @@ class SchemaChanges:
         self._loading.table_changed(feed, position.commit, is_void=is_void)
         if gone := set(before.partitions) - set(table.partitions):
             log.warning("partitions were detached: their rows stay in targets", table=str(table.name), count=len(gone))
-        is_uncertain = table.is_view or not change.is_certain or rewrites_rows(before, table, storage)
+        is_uncertain = table.is_view or not change.is_certain or rewrites_rows(before, table, stored)
         has_more = is_uncertain or (
             fills_rows(before, table, former)
             and any(t.leaves_new_columns_empty for t in self._settings.targets.values())
@@ -258,11 +259,14 @@ class SchemaChanges:
         if self._settings.ddl.altered is DdlPolicy.APPLY and has_more and not is_applied and not is_void:
             log.info("loads the table again: its rows have other values", table=str(table.name), version=table.version)
             self._loading.reload(feed, position.commit)
+        elif not is_applied and not is_void and (came := came_with_rows(before, table)):
+            log.info("loads partitions that were attached", table=str(table.name), count=len(came))
+            self._loading.load_parts(feed, position.commit, came)
 
-    def _storage_known(self, before: TableSchema) -> int:
-        """Return the number of the rows' storage as it was known last; 0: never."""
+    def _stored(self, before: TableSchema) -> TableSchema | None:
+        """Return the last version of which it was known where its rows are stored."""
         versions = (version.table for version in reversed(self._catalogue.versions[before.name]))
-        return next((table.storage for table in versions if table.number == before.number and table.storage), 0)
+        return next((table for table in versions if table.number == before.number and table.knows_storage), None)
 
     def _former_names(self, before: TableSchema) -> set[str]:
         """Return the names of all columns that a table has had since targets were empty."""
@@ -336,25 +340,32 @@ class SchemaChanges:
         self._publisher.record(ddl_topic(self._settings.name), *record)
 
 
-def rewrites_rows(before: TableSchema, after: TableSchema, storage: int) -> bool:
+def came_with_rows(before: TableSchema, after: TableSchema) -> tuple[int, ...]:
+    """Return the partitions whose rows no log has told as the table's: they were attached since, or were detached,
+    changed perhaps, and attached again.
+    """
+    placed = dict(zip(before.partitions, before.placed or (0,) * len(before.partitions), strict=True))
+    now = dict(zip(after.partitions, after.placed, strict=False))
+    return tuple(p for p in after.attached if p not in placed or (placed[p] and now.get(p, 0) not in (0, placed[p])))
+
+
+def rewrites_rows(before: TableSchema, after: TableSchema, stored: TableSchema | None) -> bool:
     """Tell whether existing rows may hold values now that a target cannot make by itself.
 
-    Where the source numbers the storage of rows, a rewriting shows: `storage` is what was known of it before, and what
-    `after` says is 0 where a type has changed and it is not known yet. What a column was filled with when it was added
-    without a rewriting is part of the version. Elsewhere: a new column's default may be different in each row, and a
-    new type's values come of an expression that nobody tells. A constant default a target fills in as the source does.
+    Where the source numbers the storage of rows, a rewriting shows: `stored` is the last version before that has it,
+    and `after` has none where a type has changed and it is not known yet. What a column was filled with when it was
+    added without a rewriting is part of the version. Elsewhere: a new column's default may be different in each row,
+    and a new type's values come of an expression that nobody tells. A constant default a target fills in as the source
+    does.
     """
-    if not set(after.attached) <= set(before.partitions):
-        # They bring rows along.
-        return True
     if _alters_composites(before, after):
         # A composite's values have another text in all rows now, and none was written.
         return True
     if _renames_labels(before, after):
         # All rows that have one read otherwise now, and none was written.
         return True
-    if storage and after.storage:
-        return storage != after.storage
+    if stored is not None and (is_rewritten := after.is_rewritten(stored)) is not None:
+        return is_rewritten
     names, later_names = set(before.column_names), set(after.column_names)
     if not any(column.number for column in before.columns) and names - later_names and later_names - names:
         # One column goes and another comes: it may be the same one, renamed, and nobody can tell.
@@ -363,7 +374,7 @@ def rewrites_rows(before: TableSchema, after: TableSchema, storage: int) -> bool
         if earlier is not None:
             if earlier.native != column.native or _computes_anew(earlier, column):
                 return True
-        elif storage:
+        elif stored is not None and not after.knows_storage:
             # It shows when the storage is known again.
             continue
         elif column.identity or (not _CONSTANT.fullmatch(column.default) if column.default else not column.nullable):
@@ -389,7 +400,7 @@ def fills_rows(before: TableSchema, after: TableSchema, former: Collection[str])
         if earlier is None and column.name in former:
             return True
         # Where no storage is known, nothing tells what rows were filled with but the default.
-        if earlier is None and (column.filling is not None or (column.default is not None and not after.storage)):
+        if earlier is None and (column.filling is not None or (column.default is not None and not after.knows_storage)):
             return True
     return False
 

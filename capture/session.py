@@ -14,8 +14,9 @@ from capture import checkpoints, joining
 from capture.announcing import announcements
 from capture.bounds import Bounds, first_position
 from capture.checkpoints import Checkpoint
+from capture.full_load.limits import why_not
 from capture.full_load.loader import Loader
-from capture.full_load.loading import Loading, why_not
+from capture.full_load.loading import Loading
 from capture.full_load.state import LoadState, TableLoad
 from capture.full_load.window import Horizon
 from capture.full_load.worker import Worker
@@ -91,7 +92,9 @@ class Session:
             around.spawn, self._horizon, settings.capture, monotonic=around.monotonic, ids=self._tables.ids
         )
         self.loading = Loading(
-            self.publisher, self._horizon, self._loader, settings, lambda: around.source.visible_position().commit
+            *(self.publisher, self._horizon, self._loader, settings),
+            source_end=lambda: around.source.visible_position().commit,
+            unseen=around.source.unseen,
         )
         self._log: LogReader | None = None
         self._unread: Iterator[Change] | None = None  # of a poll that was more than a transaction may hold

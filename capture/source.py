@@ -289,6 +289,14 @@ class Source(Protocol):
         """
         ...
 
+    def unseen(self, table: TableSchema) -> Collection[int]:
+        """Return the transactions (`Transaction.xid`) that have changed a table, and that a snapshot of now may not see
+        although they stand in the log: a load that begins behind what is published must.
+
+        None of a source whose snapshots see all that stands in the log before their `high`.
+        """
+        ...
+
     def format_position(self, position: Position) -> str:
         """Print a position as the engine's users know it."""
         ...

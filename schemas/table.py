@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from schemas.types import LogicalType
@@ -130,6 +130,8 @@ class TableSchema:
     """Of a partitioned table: what the source calls the leaves that hold its rows (PostgreSQL: oids)."""
     attached: tuple[int, ...] = ()
     """Those that were tables of their own before: what they held then, no log has told as rows of this table."""
+    placed: tuple[int, ...] = ()
+    """For each of `partitions` a number that is another one once it was detached and attached again; empty: unknown."""
     generated: tuple[GeneratedColumn, ...] = ()
     indexes: tuple[Index, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
@@ -148,6 +150,8 @@ class TableSchema:
     storage: int = 0
     """A number that changes when all rows are written anew without the log saying so (PostgreSQL: the file's number);
     0 where it is not known. Not part of the fingerprint."""
+    leaf_storage: tuple[int, ...] = ()
+    """The same for each of `partitions`, whose table has none of its own. Not part of the fingerprint."""
     at_source: TableSchema | None = None
     """The table as the source has it, where capture makes something else of its columns; None: it is as it is there."""
     made_by: str = ""
@@ -192,13 +196,37 @@ class TableSchema:
         return sum(index.unique for index in self.indexes) > (not self.primary_key)
 
     @property
+    def knows_storage(self) -> bool:
+        """Whether it is known where the rows are stored."""
+        return bool(self.storage or any(self.leaf_storage))
+
+    def is_rewritten(self, since: TableSchema) -> bool | None:
+        """Tell whether the rows of an earlier version were written anew; None: nothing tells.
+
+        Columns are altered in all partitions or in none: if one that stayed has its storage still, no values changed.
+        """
+        then = {0: since.storage, **dict(zip(since.partitions, since.leaf_storage, strict=False))}
+        now = {0: self.storage, **dict(zip(self.partitions, self.leaf_storage, strict=False))}
+        stayed = [now[part] != number for part, number in then.items() if number and now.get(part)]
+        return all(stayed) if stayed else None
+
+    def differs_in_partitions_alone(self, other: TableSchema) -> bool:
+        """Tell whether another version has all that this one has but its partitions."""
+        return self._without_partitions().fingerprint == other._without_partitions().fingerprint
+
+    def _without_partitions(self) -> TableSchema:
+        inner = self.at_source and self.at_source._without_partitions()
+        return replace(self, partitions=(), attached=(), placed=(), at_source=inner)
+
+    @property
     def fingerprint(self) -> str:
         """A hash of all that makes a version: equal for equal tables."""
         if not self._fingerprint:
             document = self.to_document()
             for name in ("version", "life", "storage", "is_view"):
                 del document[name]
-            document.pop("follows", None)
+            for name in ("follows", "leaf_storage"):
+                document.pop(name, None)
             for column in document["columns"]:
                 del column["filling"], column["from_sequence"]
             if self.at_source is not None:
@@ -210,8 +238,7 @@ class TableSchema:
     def to_document(self) -> dict[str, Any]:
         """Return the JSON document that the schemas topic keeps."""
         document = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in _NOT_PLAIN}
-        if self.follows:
-            document["follows"] = self.follows
+        document |= {name: _plain(value) for name in _SELDOM if (value := getattr(self, name))}
         if self.at_source is None:
             return document
         made = {"at_source": self.at_source.to_document(), "made_by": self.made_by, "key_made_by": self.key_made_by}
@@ -236,6 +263,7 @@ class TableSchema:
             loose_key=document.get("loose_key", False),
             partitions=tuple(document.get("partitions", ())),
             attached=tuple(document.get("attached", ())),
+            placed=tuple(document.get("placed", ())),
             generated=tuple(GeneratedColumn(**_known(GeneratedColumn, g)) for g in document.get("generated", ())),
             indexes=tuple(Index(**_known(Index, i)) for i in document.get("indexes", ())),
             foreign_keys=tuple(
@@ -259,6 +287,7 @@ class TableSchema:
             life=document.get("life", 1),
             is_view=document.get("is_view", False),
             storage=document.get("storage", 0),
+            leaf_storage=tuple(document.get("leaf_storage", ())),
             at_source=cls.from_document(document["at_source"]) if document.get("at_source") else None,
             made_by=document.get("made_by", ""),
             key_made_by=document.get("key_made_by", ""),
@@ -273,7 +302,9 @@ def mentions(text: str, columns: Collection[str]) -> bool:
     return any(re.search(rf"(?<!\w){pattern}(?!\w)", text, re.IGNORECASE) for pattern in patterns)
 
 
-_NOT_PLAIN = frozenset({"at_source", "made_by", "key_made_by", "follows", "renamed_from", "_fingerprint"})
+_SELDOM = "follows", "placed", "leaf_storage"
+"""What documents have only where there is something to say."""
+_NOT_PLAIN = frozenset({"at_source", "made_by", "key_made_by", *_SELDOM, "renamed_from", "_fingerprint"})
 
 
 def _plain(value: Any) -> Any:

@@ -85,7 +85,7 @@ def same_shape(one: TableSchema, other: TableSchema) -> bool:
 
 
 def _without_rewritten(written: TableSchema, target: TableSchema, names: Sequence[str | None]) -> list[str | None]:
-    if written.storage and written.storage == target.storage:
+    if target.is_rewritten(written) is False:
         return list(names)
     natives = {column.name: column.native for column in target.columns}
     return [

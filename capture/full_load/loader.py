@@ -161,7 +161,7 @@ class Loader:
 
     def reject(self, reading: Reading) -> None:
         """Read a chunk again, since its snapshot is too old."""
-        self.retries.soon(reading.load)
+        self.retries.rejected(reading.load)
         self._in_flight.drop(reading)
 
     def pump(self, reached: int) -> list[TableLoad]:
@@ -193,7 +193,7 @@ class Loader:
         assert reading.chunk is not None
         self._in_flight.finish(reading)
         reading.load.done.add(reading.chunk.number)
-        reading.load.attempts = 0
+        reading.load.attempts = reading.load.rejections = 0
         reading.load.suspension = None
 
     def close(self) -> None:
@@ -334,7 +334,7 @@ class Loader:
             ids = tuple(self._ids(table.name) for table in tables)
             request = GroupRequest(tables, ids, self._settings.chunk_rows)
         else:
-            request = PlanRequest(first.load.table, self._rows_per_chunk(first.load))
+            request = PlanRequest(first.load.table, self._rows_per_chunk(first.load), first.load.parts)
         slot.readings = group
         if not isinstance(request, PlanRequest):
             for reading in group:
@@ -352,7 +352,7 @@ class Loader:
             self._in_flight.busy,
             tables_max=min(GROUP_TABLES, len(self._loads) // (GROUPS_PER_PROCESS * len(self._slots))),
             rows_max=self._settings.chunk_rows,
-            rows_of=lambda load: None if load.name in self._alone else self.row_estimates.get(load.name),
+            rows_of=lambda x: None if x.name in self._alone or x.parts else self.row_estimates.get(x.name),
         )
 
     def _look(self) -> None:

@@ -7,33 +7,29 @@ checkpoint in the same Kafka transaction as the rows, so a crash repeats what wa
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
 from capture import checkpoints
 from capture.full_load.held_back import HeldBack
+from capture.full_load.limits import STEP_BYTES_MAX, STEP_ROWS_MAX, Left
 from capture.full_load.loader import Loader
 from capture.full_load.reading import Reading
-from capture.full_load.state import LoadState, TableLoad
+from capture.full_load.state import LoadState, TableLoad, unseen_transaction
 from capture.full_load.window import Horizon, LoadWindow
 from capture.publishing.feed import Feed
 from capture.publishing.publisher import Publisher
 from capture.source import Chunk, Snapshot
 from runtime.failpoints import hit
 from runtime.logging import get_logger
-from schemas import key_bounds
 from schemas.bundles import Bundle
 from schemas.changes import RowChanges, Transaction
 from schemas.errors import TailraceError
 from schemas.mappings.segments import leaves_key, loads_part, rule_of
 from schemas.settings import Settings
-from schemas.signals import Bound, Signal
+from schemas.signals import Bound
 from schemas.table import TableName, TableSchema
 
 log = get_logger(__name__)
-
-STEP_ROWS_MAX, STEP_BYTES_MAX = 20_000, 8 << 20
-"""Rows, and their memory, that go out in one step, before the log is looked at again."""
 
 FORGET_SHARE = 50
 """What windows need not remember is forgotten after as many chunks as this part of the tables that are left."""
@@ -42,57 +38,26 @@ PAUSE_MIN_S, PAUSE_MAX_S, PAUSE_STUCK_S = 0.001, 0.01, 0.5
 one is where all that is left stands still."""
 
 
-def why_not(signal: Signal, table: TableSchema, *, misses_rows: bool) -> str | None:
-    """Return why a table is not loaded again as a signal says; None: it can be.
-
-    `misses_rows`: targets do not apply updates and deletes of rows that they lack.
-    """
-    for bound in (signal.lower, signal.upper):
-        if bound is not None and (why := key_bounds.refusal(table.source_form, bound)):
-            return why
-    if signal.empty and (signal.lower or signal.upper):
-        return "a key range cannot be emptied"
-    if signal.empty and table.key and misses_rows:
-        # An emptied target lacks a row that the log changes now, and the row of its chunk is older, and stays away.
-        return (
-            "targets would leave out rows that change before they are loaded again; "
-            "set apply.errors.update_conflict and delete_conflict to apply until the reload is over"
-        )
-    return None
-
-
-@dataclass(slots=True)
-class Left:
-    """What may still go out in a step."""
-
-    rows: int
-    bytes: int
-
-    @property
-    def is_used_up(self) -> bool:
-        """Whether nothing more may."""
-        return self.rows <= 0 or self.bytes <= 0
-
-    @property
-    def has_used(self) -> bool:
-        """Whether something has."""
-        return self.bytes < STEP_BYTES_MAX
-
-
 class Loading:
     """All tables' loads."""
 
     def __init__(
-        self, publisher: Publisher, horizon: Horizon, loader: Loader, settings: Settings, source_end: Callable[[], int]
+        self,
+        publisher: Publisher,
+        horizon: Horizon,
+        loader: Loader,
+        settings: Settings,
+        source_end: Callable[[], int],
+        unseen: Callable[[TableSchema], Iterable[int]],
     ) -> None:
-        """`source_end` returns where the source's log ends."""
+        """`source_end` returns where the source's log ends, and `unseen` what `Source.unseen` does."""
         self._publisher = publisher
         self._horizon = horizon
         self._loader = loader
         loader.retries.on_stale = self.on_stale
         loader.retries.on_suspended = self.on_suspended
         loader.on_looked = self.on_looked
-        self._source_end = source_end
+        self._source_end, self._unseen = source_end, unseen
         self._window_keys_max = settings.capture.window_keys_max
         self._state_directory = settings.capture.state_directory
         self._load_rules = settings.load_rules
@@ -182,9 +147,36 @@ class Loading:
         else:
             self.begin_again(feed, load, reached)
 
-    def _restart(self, feed: Feed, load: TableLoad, reached: int) -> None:
+    def load_parts(self, feed: Feed, reached: int, parts: tuple[int, ...]) -> None:
+        """Publish the rows of partitions that brought some along, behind what is being loaded."""
+        load = self.loads.get(feed.table.name)
+        if load is None:
+            log.warning("rows of attached partitions are not loaded: nothing is", table=str(feed.table.name))
+        elif not feed.table.key or loads_part(self._load_rules, load.name):
+            # The changes of a table without a key are held against one snapshot of it; and a rule says what is loaded.
+            self.reload(feed, reached)
+        elif load.state is LoadState.LOADED:
+            self._restart(feed, load, reached, parts)
+        else:
+            load.later = tuple(dict.fromkeys((*load.later, *parts)))
+            self._plans.add(load.name)
+
+    def cut_again(self, feed: Feed, reached: int) -> None:
+        """Load a table, or parts of it, from the beginning: what it was cut into is there no more."""
+        load = self.loads[feed.table.name]
+        if load.parts:
+            self._restart(feed, load, reached, load.parts)
+        else:
+            self.reload(feed, reached)
+
+    def _restart(self, feed: Feed, load: TableLoad, reached: int, parts: tuple[int, ...] = ()) -> None:
         self._loader.remove(load.name)
-        load.begin_again(feed.table, reached)
+        load.begin_again(feed.table, reached, parts)
+        # While it was not under load nobody has remembered what was published of it.
+        load.unseen = tuple(map(unseen_transaction, self._unseen(feed.table)))
+        if load.unseen:
+            ids = [txn.xid for txn in load.unseen]
+            log.info("load waits until transactions can be seen", table=str(load.name), transactions=ids)
         self.begin(feed, load)
 
     def order(self, feed: Feed, reached: int, lower: Bound | None, upper: Bound | None, *, empty: bool) -> str:
@@ -220,7 +212,8 @@ class Loading:
         that it had before: the row may be in a later one.
         """
         load = self.loads.get(feed.table.name)
-        if load is not None and load.state is LoadState.PLANNED and not self._horizon.has_outstanding(load.name):
+        is_whole = load is not None and load.state is LoadState.PLANNED and not load.parts
+        if load is not None and is_whole and not self._horizon.has_outstanding(load.name):
             by_segments = rule_of(self._load_rules, load.table.source_form) is not None
             if not (by_segments and self._loader.is_cutting(load.name)):
                 # Its window took such a row for a whole one, which what follows completes.
@@ -271,7 +264,7 @@ class Loading:
         for name, feed in self._publisher.feeds.items():
             if feed.window is not None and len(feed.window) and not self._horizon.has_outstanding(name):
                 feed.window = self._window(self.loads[name])
-                self._horizon.raise_barrier(name)
+                self._horizon.raise_barrier(name, self.loads[name].unseen)
         self._window_keys = self.window_key_count
         full = self._window_keys > self._window_keys_max
         return full and self._loader.is_reading and self._loader.high_max <= reached
@@ -412,7 +405,12 @@ class Loading:
         feed.window = None
         feed.wants_whole = False
         feed.let_go_held_back()
+        if load.later:
+            parts, load.later = load.later, ()
+            self._restart(feed, load, load.not_before_commit, parts)
+            return
         load.state = LoadState.LOADED
+        load.parts = load.unseen = ()
         self._horizon.loaded(load.name)
         self._plans.add(load.name)
         self._progress.add(load.name)
@@ -429,7 +427,7 @@ class Loading:
 
     def _watch(self, feed: Feed, load: TableLoad) -> None:
         # What was changed before is remembered nowhere: chunks must see it.
-        self._horizon.raise_barrier(feed.table.name)
+        self._horizon.raise_barrier(load.name, load.unseen)
         feed.let_go_held_back()
         feed.window = self._window(load) if feed.table.key else None
         feed.wants_whole = bool(feed.table.key) and self._moves_rows(load)

@@ -13,6 +13,8 @@ from schemas.service_settings import CaptureSettings
 log = get_logger(__name__)
 
 RETRY_PAUSE_S = 0.5
+REJECTED_PAUSE_MAX_S = 16.0
+"""Between two snapshots of which the first did not see some transaction: it may be waited for as long as it likes."""
 LOCKED_PAUSE_S = 2.0
 """Between two waits for a lock: others that a loader has to read come in between."""
 
@@ -31,9 +33,11 @@ class Retries:
         self.on_suspended: Callable[[TableLoad], None] = lambda _: None
         """Called with a load that stands still from now on."""
 
-    def soon(self, load: TableLoad) -> None:
-        """Try a load again after a moment: nothing is wrong with it."""
-        load.not_before_s = self._monotonic() + RETRY_PAUSE_S
+    def rejected(self, load: TableLoad) -> None:
+        """Try a load again after a while, since a snapshot was too old: nothing is wrong with it."""
+        pause_s = min(RETRY_PAUSE_S * 2 ** min(load.rejections, 6), REJECTED_PAUSE_MAX_S)
+        load.rejections += 1
+        load.not_before_s = self._monotonic() + pause_s
 
     def locked(self, load: TableLoad, error: TailraceError) -> None:
         """Wait for whoever has locked a table, however long that takes; the others are loaded meanwhile."""

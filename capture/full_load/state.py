@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from capture.source import Chunk
+from schemas.changes import Transaction
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.segments import Segment
 from schemas.table import TableName, TableSchema
@@ -18,6 +19,9 @@ CHUNKS_MAX = 1 << 24
 
 SEGMENTED_VERSION = 2
 """The form of a plan with segments; one without is of form 1, which earlier releases read."""
+PARTED_VERSION = 3
+"""The form of a plan behind which partitions are to be loaded: an earlier release would forget them. (Of one that is of
+partitions alone it loads the whole, or goes on with the segments.)"""
 
 
 class LoadState(StrEnum):
@@ -52,6 +56,15 @@ class TableLoad:
     suspension: TailraceError | None = None
     """Why it stands still, where it does: it is tried again now and then."""
 
+    parts: tuple[int, ...] = ()
+    """The partitions that are loaded alone, since they brought rows along; empty: all there is."""
+    later: tuple[int, ...] = ()
+    """Partitions that are to be loaded so when the rest is."""
+    unseen: tuple[Transaction, ...] = ()
+    """Transactions that every snapshot of it must see: what they did may be published."""
+    rejections: int = 0
+    """Chunks in a row whose snapshots did not see what they must."""
+
     waits_for: str | None = None
     """Whose lock is in the way of it, where one was when it was to be read last."""
 
@@ -65,9 +78,12 @@ class TableLoad:
         """Whether all chunks are published."""
         return self.state is not LoadState.PLANNED and len(self.done) == len(self.chunks)
 
-    def begin_again(self, table: TableSchema, reached: int) -> None:
-        """Forget all progress: every row is published again, behind what was published of it up to `reached`."""
+    def begin_again(self, table: TableSchema, reached: int, parts: tuple[int, ...] = ()) -> None:
+        """Forget all progress: every row, or those of `parts`, is published again, behind what was published of it up
+        to `reached`.
+        """
         self.table = table
+        self.parts, self.later = parts, self.later if parts else ()
         self.not_before_commit = max(self.not_before_commit, reached)
         self.generation += 1
         self.state = LoadState.PLANNED
@@ -79,13 +95,19 @@ class TableLoad:
 
     def plan_document(self) -> dict[str, Any]:
         """Return what changes seldom: state, generation and the chunks."""
-        document = {"version": 1, "state": str(self.state), "generation": self.generation, "chunks": []}
+        version = PARTED_VERSION if self.later else 1
+        document: dict[str, Any] = {"version": version, "state": str(self.state), "generation": self.generation}
+        document["chunks"] = []
+        document |= {name: list(numbers) for name in ("parts", "later") if (numbers := getattr(self, name))}
+        if self.unseen:
+            document["unseen"] = [txn.xid for txn in self.unseen]
         if self.state is not LoadState.LOADING:
             return document
         segments = dict.fromkeys(chunk.segment for chunk in self.chunks if chunk.segment is not None)
         if segments:
             # A release that does not know them would read the chunks of all segments as bounds of keys alone.
-            document |= {"version": SEGMENTED_VERSION, "segments": [tuple(segment) for segment in segments]}
+            document["version"] = max(version, SEGMENTED_VERSION)
+            document["segments"] = [tuple(segment) for segment in segments]
         places = {segment: place for place, segment in enumerate(segments)}
         document["chunks"] = [
             [c.lower, c.upper] if c.segment is None else [c.lower, c.upper, places[c.segment]] for c in self.chunks
@@ -115,6 +137,8 @@ class TableLoad:
     @classmethod
     def _of(cls, table: TableSchema, plan: dict[str, Any], progress: dict[str, Any] | None) -> TableLoad:
         load = cls(table, generation=plan["generation"], state=LoadState(plan["state"]))
+        load.parts, load.later = (_numbers(plan.get(name, [])) for name in ("parts", "later"))
+        load.unseen = tuple(map(unseen_transaction, _numbers(plan.get("unseen", []))))
         segments = [Segment.read(segment) for segment in plan.get("segments", [])]
         load.chunks = [
             Chunk(index, _bound(lower), _bound(upper), *(segments[place] for place in places))
@@ -126,6 +150,17 @@ class TableLoad:
             load.done = {index for first, last in progress["done"] for index in range(first, last + 1)}
             load.row_count = int(progress["rows"])
         return load
+
+
+def unseen_transaction(xid: int) -> Transaction:
+    """Return a transaction of which nothing is known but its number."""
+    return Transaction(str(xid), xid, 0, 0)
+
+
+def _numbers(values: Any) -> tuple[int, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, int) for value in values):
+        raise ValueError("no numbers")
+    return tuple(values)
 
 
 def _bound(values: Any) -> tuple[str, ...] | None:

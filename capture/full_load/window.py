@@ -157,12 +157,13 @@ class Horizon:
             if len(self._recent) > 2 * UNSETTLED_MAX:
                 assert self.unsettled
 
-    def raise_barrier(self, name: TableName) -> None:
-        """No window remembers what was changed of this table so far, as after a restart: its chunks must see it.
+    def raise_barrier(self, name: TableName, others: tuple[Transaction, ...] = ()) -> None:
+        """No window remembers what was changed of this table so far, as after a restart: its chunks must see it, and
+        `others`, which changed it while it was not under load.
 
         None of its chunks may be outstanding.
         """
-        self._barriers[name] = self.unsettled
+        self._barriers[name] = self.unsettled + others
 
     def loaded(self, name: TableName) -> None:
         """No further chunk of a table will be read."""

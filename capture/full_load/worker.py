@@ -27,12 +27,15 @@ from schemas.changes import UnreadRows
 from schemas.codecs import Encoder, SchemaIds, compile_encoder, forget_encoders
 from schemas.errors import ErrorKind, TailraceError
 from schemas.large_values import LargeValue, least_bytes
+from schemas.mappings.segments import Segment
 from schemas.routing import inner_format, route
 from schemas.settings import Settings
 from schemas.table import TableSchema
 
 BATCH_ROWS = 1000
 """Rows per message, if they are small: `chunk_reader.RUN_BYTES_MAX`."""
+PARTS_MAX = 1000
+"""So many partitions may be loaded alone: what is kept of their chunks is one record."""
 
 
 class PlanRequest(NamedTuple):
@@ -40,6 +43,8 @@ class PlanRequest(NamedTuple):
 
     table: TableSchema
     chunk_rows: int
+    parts: tuple[int, ...] = ()
+    """The partitions that are wanted alone; empty: all there is."""
 
 
 class GroupRequest(NamedTuple):
@@ -215,7 +220,7 @@ class _Loader:
             if isinstance(request, GroupRequest):
                 self._load(request, reader)
             elif isinstance(request, PlanRequest):
-                self._channel.send(Planned(reader.plan(request.table, request.chunk_rows)))
+                self._channel.send(Planned(_plan(reader, request)))
             elif isinstance(request, LookRequest):
                 self._channel.send(Looked(reader.look()))
             else:
@@ -251,6 +256,19 @@ class _Loader:
         if self._reader is None:
             self._reader = open_snapshot_reader(self._settings)
         return self._reader
+
+
+def _plan(reader: SnapshotReader, request: PlanRequest) -> list[Chunk]:
+    """Cut a table, or those of its parts that it still has: the whole, where one of them cannot be read by itself."""
+    if request.parts and len(request.parts) <= PARTS_MAX:
+        wanted = {str(part) for part in request.parts}
+        parts = [part for part in reader.partitions(request.table) if part.identity in wanted]
+        if not parts:
+            return []
+        if not any(part.refusal for part in parts):
+            segments = [Segment(part.name, part.identity) for part in parts]
+            return reader.plan(request.table, request.chunk_rows, segments)
+    return reader.plan(request.table, request.chunk_rows)
 
 
 def send_rows(channel: Connection, bundle: Bundle, kept: tuple[Kept, ...] = ()) -> None:

@@ -26,7 +26,7 @@ _ENGINES = {
     "postgresql": "capture.sources.postgresql.source",
     "mysql": "capture.sources.mysql.source",
 }
-_OPTIONAL = frozenset({"hold", "release", "untold"})
+_OPTIONAL = frozenset({"hold", "release", "unseen", "untold"})
 """What older plug-ins lack, and is done without."""
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 
@@ -14,7 +12,7 @@ import pytest
 from deploy.local.kafka import KafkaServer
 from runtime import exit_codes
 from tests.integration.services import Serve, Services
-from tests.kit.servers import Database
+from tests.kit.servers import Database, nobody_confirms
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -56,7 +54,7 @@ def test_a_capture_that_waits_for_a_transaction_to_be_visible_ends_at_once(
         services.start("capture")
         services.start("apply")
         services.wait(lambda: _ids(target_database) == [1], "the load")
-        with _nobody_confirms(source_database, target_database):
+        with nobody_confirms(source_database, target_database):
             source_database.execute("alter table t add column v int")
             # It stands in the log, with the new column, and nobody sees it before its commit is confirmed.
             writer = Thread(target=_insert_and_wait, args=(source_database,), daemon=True)
@@ -77,26 +75,6 @@ def test_a_capture_that_waits_for_a_transaction_to_be_visible_ends_at_once(
         assert target_database.rows(found) == [(1, None), (2, 7)]
         assert services.stop("capture") == exit_codes.OK
         assert services.stop("apply") == exit_codes.OK
-
-
-@contextmanager
-def _nobody_confirms(*databases: Database) -> Iterator[None]:
-    """Let commits of the server that ask for it wait for a standby that is not there."""
-    server = databases[0]
-    for database in databases:
-        database.execute(f'alter database "{database.name}" set synchronous_commit = local')
-    try:
-        _set_standby(server, "nobody")
-        yield
-    finally:
-        _set_standby(server, "")
-
-
-def _set_standby(server: Database, name: str) -> None:
-    with psycopg.connect(server.dsn, autocommit=True) as connection:
-        connection.execute("set synchronous_commit = local")
-        connection.execute(f"alter system set synchronous_standby_names = '{name}'")
-        connection.execute("select pg_reload_conf()")
 
 
 def _insert_and_wait(database: Database) -> None:

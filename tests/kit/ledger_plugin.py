@@ -136,6 +136,10 @@ class LedgerSource:
         """Nothing is looked up; see `Source.untold`."""
         return ()
 
+    def unseen(self, table: TableSchema) -> Collection[int]:
+        """What stands in the log can be seen; see `Source.unseen`."""
+        return ()
+
     def format_position(self, position: Position) -> str:
         return f"line {position.commit}"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,3 +113,25 @@ def _drop_slots(connection: psycopg.Connection, database: str) -> int:
             connection.execute("select pg_drop_replication_slot(%s)", [slot])
     left = connection.execute(f"select count(*) {where}", [database]).fetchone()
     return int(left[0]) if left else 0
+
+
+@contextlib.contextmanager
+def nobody_confirms(*databases: Database) -> Iterator[Callable[[], None]]:
+    """Let commits of the server that ask for it wait for a standby that is not there; yield what ends that. Sessions
+    that begin meanwhile in these databases do not ask for it, unless they say so.
+    """
+    server = databases[0]
+    for database in databases:
+        database.execute(f'alter database "{database.name}" set synchronous_commit = local')
+    try:
+        _set_standby(server, "nobody")
+        yield lambda: _set_standby(server, "")
+    finally:
+        _set_standby(server, "")
+
+
+def _set_standby(server: Database, name: str) -> None:
+    with server.connect() as connection:
+        connection.execute("set synchronous_commit = local")
+        connection.execute(f"alter system set synchronous_standby_names = '{name}'")
+        connection.execute("select pg_reload_conf()")

@@ -408,6 +408,9 @@ class SimSource:
         untold, self._untold = self._untold, set()
         return untold
 
+    def unseen(self, table: TableSchema) -> Collection[int]:
+        return [txn.facts.xid for txn in self.database.log if txn.facts.xid not in self.database.visible]
+
     def format_position(self, position: Position) -> str:
         return f"{position.commit}+{position.row}"
 

@@ -228,6 +228,10 @@ class MysqlServer:
         """Return the tables that are to be loaded again; see `Source.untold`."""
         return self._completion.take_untold()
 
+    def unseen(self, _table: TableSchema) -> Collection[int]:
+        """Return none: a snapshot's place in the log is one that it sees all before; see `Source.unseen`."""
+        return ()
+
     def _begin_snapshot(self, connection: Connection) -> Place:
         return begin_snapshot(connection, by_files=self._by_files(connection))
 

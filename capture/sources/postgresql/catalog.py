@@ -7,7 +7,7 @@ The text of the queries is in `queries.py`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -58,7 +58,7 @@ class RelationFacts:
     comment: str | None
     has_primary_key: bool
     storage: int
-    """`pg_relation_filenode`: another number when all rows were written anew."""
+    """`relfilenode`: another number when all rows were written anew; 0 of what has no file."""
     inherits: bool = False
     """Whether it has parents or children by inheritance, other than as a partition."""
     narrow: tuple[TableName, ...] = ()
@@ -77,6 +77,15 @@ class ColumnType(NamedTuple):
     typmod: int
     schema: str
     """The schema of the type, where its operators are."""
+
+
+class _Leaf(NamedTuple):
+    """One row of `queries.PARTITIONS`."""
+
+    oid: int
+    is_attached: bool
+    placed: int
+    storage: int
 
 
 class ReadFacts(NamedTuple):
@@ -178,11 +187,11 @@ class Catalog:
         foreign_keys: dict[int, list[ForeignKey]] = defaultdict(list)
         for row in self._fetch("reading foreign keys", queries.FOREIGN_KEYS, oids):
             foreign_keys[row[0]].append(_foreign_key(row))
-        leaves: dict[int, dict[int, bool]] = defaultdict(dict)
+        leaves: dict[int, list[_Leaf]] = defaultdict(list)
         if any(r.kind == "p" for r in relations):
-            for root, leaf, attached in self._fetch("reading partitions", queries.PARTITIONS, oids):
-                leaves[root][leaf] = attached
-                self.leaves[root].add(leaf)
+            for root, *leaf in self._fetch("reading partitions", queries.PARTITIONS, oids):
+                leaves[root].append(_Leaf(*leaf))
+                self.leaves[root].add(leaf[0])
         self._names_read.update(
             (oid, [row[5] for row in rows])
             for oid, rows in columns.items()
@@ -292,7 +301,7 @@ class Catalog:
         rows: list[tuple[Any, ...]],
         index_rows: list[tuple[Any, ...]],
         foreign_keys: list[ForeignKey],
-        leaves: Mapping[int, bool],
+        leaves: Sequence[_Leaf],
     ) -> TableSchema:
         columns: list[Column] = []
         generated: list[GeneratedColumn] = []
@@ -346,8 +355,9 @@ class Catalog:
             primary_key=key_is_primary,
             full_before=relation.identity == "f",
             loose_key=loose_key,
-            partitions=tuple(leaves),
-            attached=tuple(leaf for leaf, attached in leaves.items() if attached),
+            partitions=tuple(leaf.oid for leaf in leaves),
+            attached=tuple(leaf.oid for leaf in leaves if leaf.is_attached),
+            placed=tuple(leaf.placed for leaf in leaves),
             generated=tuple(generated),
             indexes=tuple(indexes),
             foreign_keys=tuple(foreign_keys),
@@ -356,6 +366,7 @@ class Catalog:
             number=relation.oid,
             is_view=relation.is_view,
             storage=relation.storage,
+            leaf_storage=tuple(leaf.storage for leaf in leaves),
         )
 
     def _printed_at_last(self, what: tuple[str, int, int], text: str | None) -> str | None:

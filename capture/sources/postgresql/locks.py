@@ -41,11 +41,20 @@ with recursive tree(oid) as (
 """
 """What others hold of tables and of their partitions; a prepared transaction has no process."""
 
+_TO_WRITE = "('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')"
+
 WRITERS = f"""{_LOCKS}
-select distinct l.virtualtransaction, l.pid from locks l
- where l.mode in ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+select distinct l.virtualtransaction, l.pid from locks l where l.mode in {_TO_WRITE}
 """
 """Virtual transactions that may have written to tables."""
+
+UNSEEN = f"""{_LOCKS}
+select distinct x.transactionid::text::int8
+  from locks l join pg_locks x on x.virtualtransaction = l.virtualtransaction
+   and x.locktype = 'transactionid' and x.mode = 'ExclusiveLock' and x.granted
+ where l.mode in {_TO_WRITE}
+"""
+"""The numbers of those (and of their subtransactions). They keep all their locks until they are seen."""
 
 _HOLDERS = f"""{_LOCKS}
 select distinct on (l.pid) l.pid, n.nspname::text || '.' || c.relname::text, a.usename::text, a.application_name,

@@ -32,7 +32,7 @@ select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, c.relpers
        leaves.refusal,
        obj_description(c.oid, 'pg_class'),
        exists (select from pg_index i where i.indrelid = c.oid and i.indisvalid and i.indisprimary),
-       leaves.storage,
+       c.relfilenode::int8,
        exists (select from pg_inherits i join pg_class other on other.oid in (i.inhparent, i.inhrelid)
                 where c.oid in (i.inhparent, i.inhrelid) and c.relkind = 'r' and other.relkind = 'r'
                   and not c.relispartition and other.oid <> c.oid),
@@ -46,7 +46,6 @@ select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, c.relpers
             join pg_inherits i on i.inhparent = tree.oid)
       select case when bool_or(l.relkind <> 'p' and l.row_count is null) then null
                   else coalesce(sum(l.row_count) filter (where l.relkind <> 'p'), 0) end as row_count,
-             coalesce(sum(pg_relation_filenode(l.oid)::int8) filter (where l.relkind <> 'p'), 0)::int8 as storage,
              coalesce(min(case
                  when l.relreplident = 'n' then 'nothing'
                  when l.relreplident = 'f' then
@@ -74,10 +73,10 @@ select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, c.relpers
 """A partition's ancestors; the row estimate, of a table that was never analysed by what was written to it (which the
 server forgets when it crashes), null where it has none; what this role may do; why updates are refused as soon as the
 table is published (`CheckCmdReplicaIdentity` in `execReplication.c`); the file's number, which changes when all rows
-are written anew; whether it has parents or children by inheritance. Of a partitioned table its leaves count; and its
-own identity, by which their changes are told: of a leaf that says otherwise the log holds what the leaf's own says
-(`ReorderBufferProcessTXN` hands the old tuple on as it was logged). At last the leaves that keep less of their old rows
-than the table's own identity promises."""
+are written anew (of a partition `PARTITIONS` has it); whether it has parents or children by inheritance. Of a
+partitioned table its leaves count; and its own identity, by which their changes are told: of a leaf that says otherwise
+the log holds what the leaf's own says (`ReorderBufferProcessTXN` hands the old tuple on as it was logged). At last the
+leaves that keep less of their old rows than the table's own identity promises."""
 
 OIDS = """
 select n.nspname::text, c.relname::text, c.oid::int8
@@ -196,23 +195,29 @@ select k.conrelid::int8, k.conname::text,
 """
 """A key to a partitioned table has one copy per partition, below the first: only that one counts."""
 
-PARTITIONS = """
-with recursive tree(root, leaf, kind, attached) as (
-    select c.oid, c.oid, c.relkind, false from pg_class c where c.oid = any(%(oids)s::oid[]) and c.relkind = 'p'
+_STAYS = "to_jsonb(i) ->> 'inhdetachpending' is distinct from 'true'"
+"""Whether a partition is none that is being detached concurrently (14+): the table shows no row of it any more."""
+
+PARTITIONS = f"""
+with recursive tree(root, leaf, kind, attached, placed, file) as (
+    select c.oid, c.oid, c.relkind, false, 0::int8, c.relfilenode
+      from pg_class c where c.oid = any(%(oids)s::oid[]) and c.relkind = 'p'
     union all
     select t.root, c.oid, c.relkind, t.attached or i.xmin::text <> y.xmin::text or exists (
                select from pg_attribute a where a.attrelid = c.oid and a.attnum > 0
-                  and a.xmin::text = i.xmin::text and a.cmin::text = i.cmin::text)
+                  and a.xmin::text = i.xmin::text and a.cmin::text = i.cmin::text),
+           t.placed + i.xmin::text::int8, c.relfilenode
       from tree t
-      join pg_inherits i on i.inhparent = t.leaf
+      join pg_inherits i on i.inhparent = t.leaf and {_STAYS}
       join pg_class c on c.oid = i.inhrelid
       join pg_type y on y.oid = c.reltype
 )
-select root::int8, leaf::int8, attached from tree where kind <> 'p' order by root, leaf
+select root::int8, leaf::int8, attached, placed, file::int8 from tree where kind <> 'p' order by root, leaf
 """
 """The leaves of partitioned tables. One that `create table … partition of` made has got its row type in the transaction
 that made it a partition. Any other was attached; so was one whose columns were touched by the very command that made it
-a partition: attaching marks them as inherited (`MergeAttributesIntoExisting` in `tablecmds.c`), making comes before."""
+a partition: attaching marks them as inherited (`MergeAttributesIntoExisting` in `tablecmds.c`), making comes before.
+`placed` adds up the transactions that put it, and what it is in, in their places."""
 
 TYPES = """
 with recursive parts(oid) as (
@@ -308,13 +313,13 @@ select n.nspname::text, c.relname::text
 """
 """A relation, where it is a partition of one table, or of one of its partitions. Asked for each chunk."""
 
-PARTITIONS_OF = """
+PARTITIONS_OF = f"""
 with recursive tree (oid, parent) as (
-    select i.inhrelid, i.inhparent from pg_inherits i join pg_class c on c.oid = i.inhparent
+    select i.inhrelid, i.inhparent from pg_inherits i join pg_class c on c.oid = i.inhparent and {_STAYS}
      where c.relname = %(table)s and c.relnamespace = (select oid from pg_namespace where nspname = %(schema)s)
        and c.relkind = 'p'
     union all
-    select i.inhrelid, i.inhparent from tree join pg_inherits i on i.inhparent = tree.oid)
+    select i.inhrelid, i.inhparent from tree join pg_inherits i on i.inhparent = tree.oid and {_STAYS})
 select c.oid::int8, n.nspname::text, c.relname::text, pn.nspname::text, p.relname::text,
        has_table_privilege(c.oid, 'select') and has_schema_privilege(n.oid, 'usage'), row_security_active(c.oid)
   from tree join pg_class c on c.oid = tree.oid join pg_namespace n on n.oid = c.relnamespace

@@ -20,6 +20,7 @@ from capture.sources.postgresql.connection import (
     connect,
     identifier,
 )
+from capture.sources.postgresql.locks import UNSEEN
 from capture.sources.postgresql.log import PostgresqlLog
 from capture.sources.postgresql.position import format_position, last_record_end, parse_lsn, parse_position
 from capture.sources.postgresql.publication import Publication
@@ -303,6 +304,16 @@ class PostgresqlDatabase:
     def untold(self) -> Collection[TableName]:
         """Return the tables that are to be loaded again; see `Source.untold`."""
         return self._completion.take_untold()
+
+    def unseen(self, table: TableSchema) -> Collection[int]:
+        """Return who holds what a writer of the table locks; see `Source.unseen`.
+
+        A transaction is in the log when it is committed there, is seen when a synchronous standby has it, and only then
+        gives its locks up. Some of these may not be committed at all: which, nobody tells.
+        """
+        with classified("looking for transactions that have changed a table", table=str(table.name)):
+            names = {"schemas": [table.name.schema], "tables": [table.name.table]}
+            return [xid for (xid,) in self._connected().execute(UNSEEN, names).fetchall() if isinstance(xid, int)]
 
     def format_position(self, position: Position) -> str:
         """Print a position: `0/16B3748+12`."""

@@ -273,6 +273,7 @@ class Versions:
             loose_key=base.loose_key if base is not None else False,
             partitions=base.partitions if base is not None else (),
             attached=base.attached if base is not None else (),
+            placed=base.placed if base is not None else (),
             generated=base.generated if base is not None else (),
             indexes=previous.indexes if previous is not None else (),
             foreign_keys=previous.foreign_keys if previous is not None else (),
@@ -281,7 +282,7 @@ class Versions:
             number=relation.oid,
         )
         if previous is not None and keeps_types(previous, described):
-            described = replace(described, storage=previous.storage)
+            described = replace(described, storage=previous.storage, leaf_storage=previous.leaf_storage)
         return described, proven, is_certain
 
 

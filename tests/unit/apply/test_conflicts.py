@@ -13,7 +13,7 @@ from apply.memory import MemoryTable
 from apply.outcome import Outcome
 from apply.trouble.answers import Policies, policies_of
 from apply.trouble.conflicts import ConflictPolicies
-from capture.full_load.loading import why_not
+from capture.full_load.limits import why_not
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.policies import ErrorPolicies

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import repeat
 from types import SimpleNamespace
@@ -11,8 +11,8 @@ from weakref import ref
 
 import pytest
 
+from capture.full_load import limits
 from capture.full_load import loader as loaders
-from capture.full_load import loading
 from capture.full_load.in_flight import BUFFER_BYTES_MAX
 from capture.full_load.loader import Loader
 from capture.full_load.loading import Loading
@@ -25,9 +25,6 @@ from capture.full_load.worker import (
     Looked,
     LookRequest,
     Opened,
-    Planned,
-    PlanRequest,
-    ReadRequest,
     Request,
     Rows,
     Worker,
@@ -37,7 +34,7 @@ from capture.publishing.publisher import Publisher
 from capture.publishing.transactions import Transactions
 from capture.source import Chunk
 from schemas.bundles import Bundle
-from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
+from schemas.changes import Row, RowChanges, Transaction
 from schemas.codecs import Format, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
 from schemas.service_settings import CaptureSettings
@@ -124,6 +121,7 @@ def loads(
     monotonic: Callable[[], float] = lambda: 0.0,
     source_end: Callable[[], int] = lambda: 0,
     parallel_load: Mapping[str, str] | None = None,
+    unseen: Callable[[TableSchema], Iterable[int]] = lambda _: (),
 ) -> tuple[Publisher, Loader, Loading]:
     """Return what loads one table by two such processes."""
     horizon = Horizon(())
@@ -146,7 +144,7 @@ def loads(
         }
     )
     loader = Loader(spawn, horizon, settings.capture, monotonic=monotonic)
-    return publisher, loader, Loading(publisher, horizon, loader, settings, source_end)
+    return publisher, loader, Loading(publisher, horizon, loader, settings, source_end, unseen)
 
 
 @pytest.mark.parametrize("batch", [rows(1000, 100), rows(1000, 300), rows(100, 10_000), rows(1, 1 << 20)])
@@ -169,8 +167,8 @@ def test_rows_that_wait_and_a_step_are_bounded_by_their_bytes(batch: Rows) -> No
     while not load.is_idle:
         load.step(high)
         step, published = publisher.open_rows - published, publisher.open_rows
-        assert step <= loading.STEP_ROWS_MAX + count
-        assert step // count <= loading.STEP_BYTES_MAX // batch.size_bytes + 1
+        assert step <= limits.STEP_ROWS_MAX + count
+        assert step // count <= limits.STEP_BYTES_MAX // batch.size_bytes + 1
         # Loaders are never too slow here: the chunk that is going out is bounded, too.
         assert loader._in_flight._buffered_bytes() < 2 * BUFFER_BYTES_MAX + batch.size_bytes
     assert published == 2 * per_chunk * count, "every row, once"
@@ -230,14 +228,14 @@ def test_what_was_held_back_goes_out_by_its_bytes_too() -> None:
     for n in range(count):
         publisher.rows(RowChanges(table, Transaction(str(n), n, 10 + n, 1), ["c"] * 100, [None] * 100, texts))
     assert feed.held_back is not None
-    assert feed.held_back.waiting_bytes > 3 * loading.STEP_BYTES_MAX
+    assert feed.held_back.waiting_bytes > 3 * limits.STEP_BYTES_MAX
     load.step(1)  # asks for the chunk
     for _ in range(count):
         load.step(1)
         assert load.is_idle or load.pause_s == 0, "there is more to do: the log is not waited for"
     assert load.is_idle
     assert publisher.open_rows == 1 + 100 * count
-    assert producer.largest < 1.3 * loading.STEP_BYTES_MAX
+    assert producer.largest < 1.3 * limits.STEP_BYTES_MAX
 
 
 def test_while_all_loads_stand_still_snapshots_tell_what_need_not_be_named_any_more() -> None:
@@ -313,133 +311,3 @@ def test_a_load_stands_still_for_what_is_wrong_with_its_table_and_not_for_a_logi
     else:
         loader.pump(0)
         assert loader.stuck is load.suspension is not None
-
-
-class Asked:
-    """A loader process that answers what a test says. A `worker.Worker`."""
-
-    def __init__(self) -> None:
-        self.requests: list[Request] = []
-        self.answers: list[Answer] = []
-
-    def send(self, request: Request) -> None:
-        self.requests.append(request)
-
-    def receive(self) -> Answer | None:
-        return self.answers.pop(0) if self.answers else None
-
-    def close(self) -> None:
-        return
-
-
-def test_one_load_is_enough_for_all_that_nobody_could_tell_before_it_reads() -> None:
-    """Each part of the log that had such a row began another one, and consumers were told of it each time."""
-    feed, worker = Feed(TABLE, TABLE, ENCODER, "orders", 4), Asked()
-    publisher, _, load = loads(feed, Discarding(), lambda: worker, source_end=lambda: 10)
-    assert load.load_again(feed, 5)
-    (table,) = load.loads.values()
-    moved = RowChanges(TABLE, Transaction("1", 1, 6, 1), ["u"], [(1, UNCHANGED)], [(2, UNCHANGED)])
-    publisher.rows(moved)
-    assert feed.window is not None
-    assert len(feed.window) == 2
-    assert not load.load_again(feed, 6)
-    assert len(feed.window) == 0, "no whole row went out, which an update of some columns would complete"
-    load.step(9)
-    assert worker.requests == [], "the log is not yet where the table was"
-    assert not load.load_again(feed, 9)
-    load.step(10)
-    assert [type(request) for request in worker.requests] == [PlanRequest]
-    assert not load.load_again(feed, 11), "where it is cut says nothing of its rows"
-    assert table.generation == 1
-    worker.answers.append(Planned([Chunk(0, None, None)]))
-    load.step(11)
-    assert [type(request) for request in worker.requests] == [PlanRequest, ReadRequest]
-    assert (load.load_again(feed, 11), table.generation) == (True, 2), "its snapshot may not see the row"
-    assert (load.load_again(feed, 11), table.generation) == (False, 2)
-    snapshot: Any = Seen(11)
-    worker.answers += [Opened(snapshot), Ended()]
-    load.step(11)
-    assert not table.chunks, "nothing of the former one counts"
-    load.step(11)
-    worker.answers += [Planned([Chunk(0, None, None)]), Opened(snapshot), Ended()]
-    for _ in range(3):
-        load.step(11)
-    assert table.state is LoadState.LOADED
-    assert (load.load_again(feed, 12), table.generation) == (True, 3)
-
-
-def test_a_table_that_is_being_cut_by_partitions_is_cut_again_for_a_row_that_may_be_in_a_later_one() -> None:
-    """Its chunks were those of the partitions that it had before: the row was loaded by none, for good."""
-    feed = Feed(TABLE, TABLE, ENCODER, "orders", 4)
-    workers: list[Asked] = []
-
-    def spawn() -> Asked:
-        workers.append(Asked())
-        return workers[-1]
-
-    _, _, load = loads(feed, Discarding(), spawn, source_end=lambda: 10, parallel_load={"type": "partitions-auto"})
-    assert load.load_again(feed, 5)
-    (table,) = load.loads.values()
-    assert not load.load_again(feed, 9), "no partition was looked at"
-    load.step(10)
-    assert [type(request) for request in workers[-1].requests] == [PlanRequest]
-    assert (load.load_again(feed, 10), table.generation) == (True, 2)
-    assert (load.load_again(feed, 10), table.generation) == (False, 2)
-    load.step(10)
-    assert [[type(request) for request in worker.requests] for worker in workers] == [[PlanRequest], [PlanRequest]]
-
-
-def test_a_chunk_from_a_server_that_is_behind_is_read_again() -> None:
-    """Where a host leads to several by turns: its rows went out over newer ones, and stayed."""
-
-    class Behind(Seen):
-        def sees(self, _: object) -> bool:
-            return False
-
-    feed, worker = Feed(TABLE, TABLE, ENCODER, "orders", 4), Asked()
-    publisher, _, load = loads(feed, Discarding(), lambda: worker)
-    load.begin(feed, TableLoad(TABLE, state=LoadState.LOADING, chunks=[Chunk(0, None, None)]))
-    (table,) = load.loads.values()
-
-    def answered(*answers: Answer) -> None:
-        worker.answers += answers
-        for _ in range(4):
-            load.step(9)
-
-    load.step(9)
-    publisher.rows(RowChanges(TABLE, Transaction("1", 1, 6, 1), ["u"], [(1, "a")], [(1, "b")]))
-    snapshots: list[Any] = [Seen(9), Behind(9)]
-    present, behind = map(Opened, snapshots)
-    answered(present, rows(1, 5), Ended())
-    assert (table.state, table.row_count) == (LoadState.LOADED, 1)
-    load.order(feed, 9, None, None, empty=False)
-    answered(Planned([Chunk(0, None, None)]))
-    answered(behind, rows(1, 5), Ended())
-    assert (table.state, table.row_count, table.attempts) == (LoadState.LOADING, 0, 1)
-    table.not_before_s = 0.0
-    answered()
-    answered(present, rows(1, 5), Ended())
-    assert (table.state, table.row_count) == (LoadState.LOADED, 1)
-
-
-def test_a_reload_takes_no_snapshot_that_lacks_what_was_published_before_it() -> None:
-    """A row may stand in the log before snapshots see it. Its former values went out behind it."""
-    feed, worker, producer = Feed(TABLE, TABLE, ENCODER, "orders", 4), Asked(), Discarding()
-    _, loader, load = loads(feed, producer, lambda: worker)
-    load.order(feed, 10, None, None, empty=False)
-    load.step(10)
-    former: Any = Seen(9)
-    worker.answers += [Planned([Chunk(0, None, None)]), Opened(former), rows(1, 5), Ended()]
-    for _ in range(3):
-        load.step(10)
-    (table,) = load.loads.values()
-    assert (table.state, table.row_count, producer.largest) == (LoadState.LOADING, 0, 0)
-    assert loader.load_count == 1
-    table.not_before_s = 0.0
-    load.step(10)
-    assert [type(request) for request in worker.requests] == [PlanRequest, ReadRequest, ReadRequest]
-    present: Any = Seen(10)
-    worker.answers += [Opened(present), rows(1, 5), Ended()]
-    for _ in range(2):
-        load.step(10)
-    assert (table.state, table.row_count) == (LoadState.LOADED, 1)

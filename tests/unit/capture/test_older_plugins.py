@@ -44,8 +44,11 @@ def test_a_reader_that_lacks_more_is_refused_with_what_it_lacks(monkeypatch: pyt
 
 
 def test_a_source_that_knows_no_doubt_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    methods = {name for name in [*vars(Source), "capabilities"] if not name.startswith("_")} - {"untold"}
+    lacks = {"untold", "unseen"}
+    methods = {name for name in [*vars(Source), "capabilities"] if not name.startswith("_")} - lacks
     capabilities = Capabilities("ledger", "ledger", truncates=False, schema_changes=False)
     made = SimpleNamespace(**dict.fromkeys(methods, capabilities))
     monkeypatch.setattr(sources, "_engine", lambda _: SimpleNamespace(open_source=lambda _: made))
-    assert not sources.open_source(SETTINGS).untold()
+    opened = sources.open_source(SETTINGS)
+    assert not opened.untold()
+    assert not opened.unseen(TableSchema(TableName("s", "t"), (), ()))

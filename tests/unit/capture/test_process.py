@@ -8,15 +8,19 @@ from contextlib import closing
 from multiprocessing import Pipe
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 
-from capture.full_load import process
+from capture.full_load import process, worker
 from capture.full_load.process import ProcessWorker, received
-from capture.full_load.worker import Coming, Ended, Failed, LookRequest, Rows, send_rows
+from capture.full_load.worker import Coming, Ended, Failed, LookRequest, PlanRequest, Rows, send_rows
 from schemas.bundles import Bundle
+from schemas.mappings.segments import Partition, Segment
 from schemas.settings import parse
+from schemas.table import TableName, TableSchema
 
 KEYS = [b"key", b"", None]
 NOTHING_TO_READ = parse(
@@ -93,3 +97,33 @@ def test_a_pipe_is_widened_where_the_system_allows_it() -> None:
     assert size() >= before
     # What is no socket has no such buffer.
     process._widen(Pipe(duplex=False)[1])
+
+
+@pytest.mark.parametrize(
+    ("parts", "asked"),
+    [
+        ((), [()]),
+        ((3, 2), [(Segment("b", "2"), Segment("c", "3"))]),
+        # It may be gone, or what has its number be none of this table.
+        ((3, 4), [(Segment("c", "3"),)]),
+        ((4,), []),
+        # A role may be allowed to read the table alone.
+        ((1, 2), [()]),
+        # They would not fit in a checkpoint.
+        (tuple(range(2, 1003)), [()]),
+    ],
+)
+def test_parts_that_are_still_there_and_can_be_read_by_themselves_are_cut_alone(
+    parts: tuple[int, ...], asked: list[tuple[Segment, ...]]
+) -> None:
+    made: list[tuple[Segment, ...]] = []
+
+    def plan(_table: TableSchema, _rows: int, segments: Any = ()) -> list[str]:
+        made.append(tuple(segments))
+        return ["chunk"]
+
+    present = [Partition("a", "", "1", "grant"), Partition("b", "", "2"), Partition("c", "b", "3")]
+    reader: Any = SimpleNamespace(plan=plan, partitions=lambda _: present)
+    request = PlanRequest(TableSchema(TableName("s", "t"), (), (0,)), 100, parts)
+    found: list[Any] = worker._plan(reader, request)
+    assert (made, found) == (asked, ["chunk"] * len(asked))

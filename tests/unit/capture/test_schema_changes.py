@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from capture import checkpoints
-from capture.schema_changes import SchemaChanges, changes_key, fills_rows, rewrites_rows
+from capture.schema_changes import SchemaChanges, came_with_rows, changes_key, fills_rows, rewrites_rows
 from capture.source import LockedError
 from schemas.changes import SchemaChange
-from schemas.errors import ErrorKind
+from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.table_settings_rule import ParallelLoad
-from schemas.policies import DdlPolicies
+from schemas.policies import DdlPolicies, DdlPolicy
 from schemas.position import Position
 from schemas.table import Column, TableName, TableSchema, UserType
 from schemas.types import Family, LogicalType
@@ -36,7 +36,7 @@ def _table(labels: str, *, key: int = 0) -> TableSchema:
 )
 def test_renamed_labels_are_a_rewriting_and_added_ones_are_none(labels: str, renames: bool) -> None:
     before, after = _table("ab"), _table(labels)
-    assert rewrites_rows(before, after, before.storage) is renames
+    assert rewrites_rows(before, after, before) is renames
     # Where a key is of the type, the rows have other keys.
     assert not changes_key(before, after)
     assert changes_key(_table("ab", key=1), _table(labels, key=1)) is renames
@@ -47,10 +47,93 @@ def test_another_composite_is_a_rewriting_and_another_domain_is_none() -> None:
         return replace(_table("", key=key), user_types=(UserType("public", "mood", kind, definition=definition),))
 
     before, after = (("composite", text) for text in ("a text", "a text, b text"))
-    assert rewrites_rows(made_of(*before), made_of(*after), 5)
-    assert not rewrites_rows(made_of(*before), made_of(*before), 5)
+    assert rewrites_rows(made_of(*before), made_of(*after), made_of(*before))
+    assert not rewrites_rows(made_of(*before), made_of(*before), made_of(*before))
     assert changes_key(made_of(*before, key=1), made_of(*after, key=1))
-    assert not rewrites_rows(made_of("domain", "text"), made_of("domain", "text not null"), 5)
+    domain = made_of("domain", "text")
+    assert not rewrites_rows(domain, made_of("domain", "text not null"), domain)
+
+
+def _parted(**leaves: tuple[int, int]) -> TableSchema:
+    """Return a partitioned table, whose leaves have a number for their place and one for their storage each. Those of
+    two letters were attached.
+    """
+    numbers = {name: sum(map(ord, name)) for name in leaves}
+    return replace(
+        _table("ab"),
+        storage=0,
+        partitions=tuple(numbers.values()),
+        attached=tuple(number for name, number in numbers.items() if len(name) == 2),
+        placed=tuple(place for place, _ in leaves.values()),
+        leaf_storage=tuple(storage for _, storage in leaves.values()),
+    )
+
+
+@pytest.mark.parametrize(
+    ("after", "is_rewritten", "came"),
+    [
+        ({"a": (1, 11), "bb": (2, 12), "c": (3, 13)}, False, ""),
+        ({"a": (1, 11), "bb": (2, 12), "cc": (3, 13)}, False, "cc"),
+        ({"bb": (2, 12)}, False, ""),
+        # The server vacuums, clusters and empties one by itself, but alters none by itself.
+        ({"a": (1, 21), "bb": (2, 12)}, False, ""),
+        ({"a": (1, 21), "bb": (2, 22)}, True, ""),
+        ({"a": (1, 21), "bb": (2, 22), "c": (3, 13)}, True, ""),
+        # Detached, written to, and attached again.
+        ({"a": (1, 11), "bb": (9, 12)}, False, "bb"),
+        ({"a": (1, 11), "bb": (9, 22)}, False, "bb"),
+        # A foreign table has no storage of ours.
+        ({"a": (1, 11), "bb": (2, 12), "f": (4, 0)}, False, ""),
+        ({"a": (1, 21), "bb": (2, 22), "f": (4, 0)}, True, ""),
+        # No partition that stayed tells.
+        ({"c": (3, 13)}, None, ""),
+        ({}, None, ""),
+    ],
+)
+def test_only_partitions_that_brought_rows_are_loaded_and_all_only_where_all_were_rewritten(
+    after: dict[str, tuple[int, int]], is_rewritten: bool | None, came: str
+) -> None:
+    """Each new one was taken for a rewriting of all rows."""
+    before, table = _parted(a=(1, 11), bb=(2, 12)), _parted(**after)
+    assert table.is_rewritten(before) is is_rewritten
+    assert rewrites_rows(before, table, before) is bool(is_rewritten)
+    assert came_with_rows(before, table) == ((sum(map(ord, came)),) if came else ())
+    assert table.differs_in_partitions_alone(before)
+    other = replace(table, columns=(replace(table.columns[0], native="bigint"), *table.columns[1:]))
+    assert not other.differs_in_partitions_alone(before)
+    if is_rewritten is None:
+        assert rewrites_rows(before, other, before), "a type tells"
+    again = TableSchema.from_document(table.to_document())
+    assert (again, again.fingerprint) == (table, table.fingerprint)
+
+
+def test_what_an_earlier_release_wrote_of_partitions_is_no_rewriting_and_no_coming_of_rows() -> None:
+    now = _parted(a=(1, 11), bb=(2, 12))
+    former = replace(now, placed=(), leaf_storage=(), storage=23)
+    assert (now.is_rewritten(former), came_with_rows(former, now)) == (None, ())
+    assert not rewrites_rows(former, now, former)
+    assert came_with_rows(former, _parted(a=(1, 11), bb=(2, 12), cc=(3, 13))) == (198,)
+    document = former.to_document()
+    assert not {"placed", "leaf_storage"} & document.keys()
+
+
+def test_a_new_partition_is_no_change_to_stop_before() -> None:
+    before, after = _parted(a=(1, 11)), _parted(a=(1, 11), bb=(2, 12))
+    changes: Any = _watched([], before)
+    changes._settings.ddl = DdlPolicies(altered=DdlPolicy.STOP)
+    loaded: list[tuple[int, ...]] = []
+    changes._catalogue = SimpleNamespace(
+        versions={before.name: [SimpleNamespace(table=before)]}, numbered=lambda table, **_: replace(table, version=2)
+    )
+    changes._tables = SimpleNamespace(add=lambda _: None)
+    changes._loading = SimpleNamespace(
+        loads={}, table_changed=lambda *_, **__: None, load_parts=lambda _feed, _reached, parts: loaded.append(parts)
+    )
+    changes.follow(SchemaChange(before.name, before, after), Position(7))
+    assert loaded == [(196,)]
+    wider = replace(after, columns=(*after.columns, Column("n", LogicalType(Family.INT32), "integer", number=3)))
+    with pytest.raises(TailraceError, match="changed at the source"):
+        changes.follow(SchemaChange(before.name, before, wider), Position(7))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +155,7 @@ def test_rows_come_again_with_a_new_column_of_which_targets_cannot_tell_the_valu
 ) -> None:
     before = replace(_table("ab"), storage=0)
     added = Column("added", LogicalType(Family.TIMESTAMP), "datetime", default=default, number=3)
-    assert rewrites_rows(before, replace(before, columns=(*before.columns, added)), 0) is comes_again
+    assert rewrites_rows(before, replace(before, columns=(*before.columns, added)), None) is comes_again
 
 
 @pytest.mark.parametrize(
@@ -87,7 +170,7 @@ def test_rows_come_again_where_a_column_is_computed_in_another_way(
         replace(_table("ab"), storage=0, columns=(Column("c", LogicalType(Family.INT32), "int", default=default),))
         for default in (earlier, later)
     )
-    assert rewrites_rows(before, after, 0) is comes_again
+    assert rewrites_rows(before, after, None) is comes_again
 
 
 def test_what_an_applier_does_to_a_table_says_nothing_of_its_version() -> None:

@@ -174,6 +174,9 @@ class World:
                 self.broker.undo()
 
     def check(self) -> None:
+        self._check_transactions(self.check_rows())
+
+    def check_rows(self) -> Catalogue:
         catalogue = Catalogue.of(self.settings, self.broker.read_all(schemas_topic(sim.REPLICATION)))
         all_sequences: list[int] = []
         for name, table in self.database.tables.items():
@@ -185,7 +188,7 @@ class World:
             assert Counter(rows) == Counter(self.database.rows(name)), f"{name} differs"
             assert catalogue.loaded[name] >= 1
         assert len(all_sequences) == len(set(all_sequences)), "a commit sequence was used twice"
-        self._check_transactions(catalogue)
+        return catalogue
 
     def _check_transactions(self, catalogue: Catalogue) -> None:
         """Marks count what the topics hold, and whole ones cut no transaction; so do BEGIN and END."""

@@ -136,6 +136,7 @@ def _source(log: list[tuple[int, list[bytes]]], end: int, *, joins: bool) -> Any
         format_position=str,
         complete=nothing,
         untold=nothing,
+        unseen=nothing,
         open_log=open_scripted,
         close=lambda: None,
     )

@@ -76,7 +76,7 @@ def test_a_version_behind_rows_with_later_labels_has_them_too(labels: list[tuple
     assert second.after.user_types[0].labels == labels[-1]
     assert [c.name for c in second.after.columns] == ["m", "n"]
     assert (first.after.version, second.after.version) == (2, 3)
-    assert not rewrites_rows(first.after, second.after, 0)
+    assert not rewrites_rows(first.after, second.after, None)
     assert not changes_key(first.after, second.after)
     assert renewed[id(ALTERED)] is second.after
     assert versions.renewed(second.after, 0) is second.after
