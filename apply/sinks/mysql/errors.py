@@ -91,7 +91,11 @@ _CODES: dict[int, tuple[ErrorKind, str | None]] = {
     1143: (ErrorKind.PREREQUISITE, "grant the user what `tailrace plan` prints"),
     1227: (ErrorKind.PREREQUISITE, "grant the user what `tailrace plan` prints"),
     1370: (ErrorKind.PREREQUISITE, "grant the user what `tailrace plan` prints"),
-    1045: (ErrorKind.CONFIGURATION, "check the target's `user` and `password`, and the host that the server sees"),
+    # A server that wants TLS of a user does not say so, nor does MariaDB 10.11 that wants it of all.
+    1045: (
+        ErrorKind.CONFIGURATION,
+        "check the target's `user` and `password`, the host that the server sees, and whether it wants TLS: `tls.mode`",
+    ),
     1698: (ErrorKind.CONFIGURATION, "check the target's `user` and `password`"),
     3118: (ErrorKind.CONFIGURATION, "the user's account is locked at the target"),
     3955: (ErrorKind.CONFIGURATION, "the user's account is locked at the target, after wrong passwords"),

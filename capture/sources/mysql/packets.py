@@ -9,7 +9,11 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.large_values import FiledMessage
 
 _ACCESS = frozenset({1044, 1045, 1698, 1142, 1143, 1227, 1370, 3118, 1820, 4151})
-_LOGIN = "check `source.user` and `source.password`, and the host that the server sees"
+# A server that wants TLS of a user does not say so, nor does MariaDB 10.11 that wants it of all.
+_LOGIN = (
+    "check `source.user` and `source.password`, the host that the server sees, and whether it wants TLS: "
+    "`source.tls.mode`"
+)
 RIGHTS = "grant what `tailrace plan --grants` prints"
 _REMEDIES = {
     **dict.fromkeys((1044, 1142, 1143, 1227, 1370), RIGHTS),

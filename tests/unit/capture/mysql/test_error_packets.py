@@ -11,7 +11,7 @@ from schemas.errors import ErrorKind
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        (1045, "`source.password`"),
+        (1045, "`source.tls.mode`"),
         (1698, "`source.password`"),
         *((code, "`tailrace plan --grants`") for code in (1044, 1142, 1143, 1227, 1370)),
     ],
