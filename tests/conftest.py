@@ -162,9 +162,21 @@ def mysql_server(servers_directory: Path) -> Iterator[MysqlAddress]:
 
 
 @pytest.fixture(scope="session")
+def mariadb10_server(servers_directory: Path) -> Iterator[MysqlAddress]:
+    """A MariaDB 10.11 server."""
+    yield from _mysql(servers_directory, "10.11")
+
+
+@pytest.fixture(scope="session")
 def mysql8_server(servers_directory: Path) -> Iterator[MysqlAddress]:
     """A MySQL 8.0 server."""
     yield from _mysql(servers_directory, "8.0")
+
+
+@pytest.fixture(scope="session")
+def oldest_mysql_server(servers_directory: Path) -> Iterator[MysqlAddress]:
+    """A MySQL 8.0.15 server."""
+    yield from _mysql(servers_directory, "8.0.15")
 
 
 @contextlib.contextmanager

@@ -57,7 +57,6 @@ MEMORY_GROWTH_MIB_MAX = 100
 FILES_GROWTH_MAX = 40
 
 SERIES = {"mysql": "mysql", "mariadb": "11.4"}
-_TITLES = {"mysql": "MySQL 9", "mariadb": "MariaDB 11.4"}
 
 Start = Callable[[str, int], tuple[LocalServer, Side]]
 """Starts a server of a kind, of a version of PostgreSQL."""
@@ -188,7 +187,8 @@ def _report(stage: Stage) -> None:
             "brokers": len(stage.brokers),
             "ordering": stage.ordering,
             "ends": [
-                _TITLES.get(kind) or f"PostgreSQL {version}" for kind, version in zip(ENDS, VERSIONS, strict=True)
+                server.product if isinstance(server, MysqlServer) else f"PostgreSQL {version}"
+                for server, version in zip((stage.source_server, stage.target_server), VERSIONS, strict=True)
             ],
             "compiled": _is_read_compiled(),
             **({} if ENDS[0] == "postgresql" else {"row_image": ROW_IMAGE}),

@@ -117,13 +117,19 @@ _COLUMNS = "name, price, kind, tags, flags, made, took, at, seen, big, doc, raw,
 AnyDatabase = Database | MysqlDatabase
 
 
-@pytest.fixture(params=["mariadb-postgresql", "mysql-postgresql", "mariadb-mysql", "mysql-mariadb"])
+PAIRS = [
+    *("mariadb-postgresql", "mysql-postgresql", "mariadb-mysql", "mysql-mariadb"),
+    *("mariadb10-mysql8", "mysql8-mariadb10"),
+]
+
+
+@pytest.fixture(params=PAIRS)
 def pair(
     request: pytest.FixtureRequest,
     new_database: Callable[..., Database],
     new_mysql_database: Callable[[str], MysqlDatabase],
 ) -> tuple[MysqlDatabase, AnyDatabase]:
-    """A source and a target of other kinds."""
+    """A source and a target of other kinds, the last ones of older releases."""
     source, target = request.param.split("-")
     return (
         new_mysql_database(source),

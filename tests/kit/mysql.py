@@ -56,6 +56,18 @@ class MysqlDatabase:
         """Return a `source` section that takes all tables of the database."""
         return MysqlSource.model_validate({**self.settings, **more})
 
+    def version(self) -> tuple[int, ...]:
+        """Return the server's release in numbers."""
+        connection = self.connect()
+        try:
+            return connection.version
+        finally:
+            connection.close()
+
+    def logs_cascades(self) -> bool:
+        """Tell whether the log holds what foreign keys do by themselves."""
+        return not self.is_mariadb and self.version() >= (9, 6)
+
     def connect(self) -> Connection:
         """Return a new session in this database, for the administrator."""
         connection = connect(self.source())

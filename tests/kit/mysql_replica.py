@@ -10,6 +10,12 @@ from tests.kit.mysql import MysqlDatabase
 WAIT_S = 300
 
 
+def reset_log(session: Connection) -> None:
+    """Remove the log of a session's server: it begins anew, under the same names."""
+    is_new = not session.is_mariadb and session.version >= (8, 2)
+    session.run("reset binary logs and gtids" if is_new else "reset master")
+
+
 def follow(primary: MysqlDatabase, session: Connection, *, from_start: bool = False) -> None:
     """Let the server of a session follow, from where the primary's log ends or begins; its own log begins there."""
     address = primary.address
@@ -18,7 +24,6 @@ def follow(primary: MysqlDatabase, session: Connection, *, from_start: bool = Fa
     if primary.is_mariadb:
         more = "master_ssl_verify_server_cert = 0, master_use_gtid = slave_pos"
         statements = [
-            "reset master",
             f"set global gtid_slave_pos = '{position}'",
             f"change master to master{place.replace('%', 'master')}, {more}",
             "start slave",
@@ -26,11 +31,11 @@ def follow(primary: MysqlDatabase, session: Connection, *, from_start: bool = Fa
     else:
         more = "source_auto_position = 1, get_source_public_key = 1"
         statements = [
-            "reset binary logs and gtids",
             f"set global gtid_purged = '{position}'",
             f"change replication source to source{place.replace('%', 'source')}, {more}",
             "start replica",
         ]
+    reset_log(session)
     for statement in statements:
         session.run(statement)
 

@@ -7,6 +7,8 @@ from decimal import Decimal
 from struct import pack
 from typing import Any
 
+from tests.kit.mysql import MysqlDatabase
+
 Sample = tuple[str, list[tuple[str, Any]]]
 
 
@@ -46,7 +48,7 @@ _POINT = pack("<BIdd", 1, 1, 1, 2)
 
 _LARGE = "99999999999999999999999999999999999.999999999999999999999999999999"
 
-BOTH: list[Sample] = [
+_BOTH: list[Sample] = [
     ("tinyint", [("-128", -128), ("127", 127)]),
     ("tinyint(1)", [("-1", -1), ("1", 1)]),
     ("tinyint unsigned", [("255", 255)]),
@@ -124,7 +126,7 @@ BOTH: list[Sample] = [
     ),
 ]
 
-MARIADB: list[Sample] = [
+_MARIADB: list[Sample] = [
     (
         "uuid",
         [
@@ -139,7 +141,7 @@ MARIADB: list[Sample] = [
     ("blob compressed", [("repeat(x'00ff', 300)", b"\0\xff" * 300), ("''", b"")]),
 ]
 
-MYSQL: list[Sample] = [
+_MYSQL: list[Sample] = [
     (
         "json",
         [
@@ -158,11 +160,12 @@ MYSQL: list[Sample] = [
             ("json_object('b', cast(x'0102' as binary(2)))", '{"b": "base64:type15:AQI="}'),
         ],
     ),
-    ("vector(3)", [("to_vector('[1,2,3.5]')", bytes.fromhex("0000803f0000004000006040"))]),
     ("varchar(20) character set gb18030", [("'㐀中'", "㐀中")]),
 ]
 
-FORMS: list[Sample] = [
+_VECTOR: Sample = ("vector(3)", [("to_vector('[1,2,3.5]')", bytes.fromhex("0000803f0000004000006040"))])
+
+_FORMS: list[Sample] = [
     ("time(2)", [("'-12:34:56.78'", "PT-12H-34M-56.78S")]),
     ("time(4)", [("'-00:00:00.0001'", "PT-0.0001S"), ("'838:59:58.9999'", "PT838H59M58.9999S")]),
     ("time(5)", [("'-00:00:01.00001'", "PT-1.00001S"), ("'-00:00:00.99999'", "PT-0.99999S")]),
@@ -230,7 +233,7 @@ FORMS: list[Sample] = [
 ]
 """More forms of the same types: each number of decimals, labels in charsets of every kind, all shapes."""
 
-MYSQL_FORMS: list[Sample] = [
+_MYSQL_FORMS: list[Sample] = [
     (
         "json",
         [
@@ -245,5 +248,18 @@ MYSQL_FORMS: list[Sample] = [
             ),
         ],
     ),
-    ("vector(16383)", [("to_vector(concat('[0', repeat(',1', 16382), ']'))", bytes(4) + pack("<f", 1) * 16_382)]),
 ]
+
+_LONG_VECTOR: Sample = (
+    "vector(16383)",
+    [("to_vector(concat('[0', repeat(',1', 16382), ']'))", bytes(4) + pack("<f", 1) * 16_382)],
+)
+
+
+def samples_of(database: MysqlDatabase, *, forms: bool = False) -> list[Sample]:
+    """Return the samples of all types that a server has; with `forms` others of them, see `_FORMS`."""
+    common = _FORMS if forms else _BOTH
+    if database.is_mariadb:
+        return common + ([] if forms else _MARIADB)
+    own = common + (_MYSQL_FORMS if forms else _MYSQL)
+    return [*own, _LONG_VECTOR if forms else _VECTOR] if database.version() >= (9,) else own

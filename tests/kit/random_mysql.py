@@ -12,7 +12,7 @@ import pymysql
 from pymysql.constants import ER
 
 from tests.kit.mysql import MysqlDatabase
-from tests.kit.mysql_samples import BOTH, MARIADB, MYSQL
+from tests.kit.mysql_samples import Sample, samples_of
 from tests.kit.random_rows import RowSteps
 from tests.kit.random_steps import COLUMNS_MAX, TABLES_MAX, Step, TableSteps
 from tests.kit.random_tables import INTEGER, Column, Designer, Kind, Table, quoted
@@ -87,14 +87,13 @@ class MysqlDesigner(Designer):
     """Tables with and without keys, in parts, of all types that the server has."""
 
     def __init__(
-        self, choose: random.Random, schema: str, *, is_mariadb: bool, takes_nul: bool, is_keyed: bool
+        self, choose: random.Random, schema: str, samples: Sequence[Sample], *, takes_nul: bool, is_keyed: bool
     ) -> None:
         """`takes_nul`: whether the target has texts with the character 0; `is_keyed`: whether all tables have keys."""
         super().__init__(choose)
         self.takes_nul = takes_nul
         self.is_keyed = is_keyed
         self._schema = schema
-        samples = BOTH + (MARIADB if is_mariadb else MYSQL)
         self._kinds = [
             # What reads as null is a date that is none: a policy decides, not the way there.
             Kind(
@@ -379,9 +378,7 @@ def begin_writer(
     engine.run(f"set session binlog_row_image = '{row_image}'")
     world = World(engine, choose)
     is_keyed = row_image != "FULL"
-    designer = MysqlDesigner(
-        choose, database.name, is_mariadb=database.is_mariadb, takes_nul=takes_nul, is_keyed=is_keyed
-    )
+    designer = MysqlDesigner(choose, database.name, samples_of(database), takes_nul=takes_nul, is_keyed=is_keyed)
     writer = Writer(world, RowSteps(world).weighted(), MysqlDefinitionSteps(world, designer))
     writer.begin()
     return writer

@@ -30,12 +30,12 @@ SESSIONS = "sql_notes = 0, global sql_select_limit = 1, global sql_safe_updates 
 
 @pytest.fixture(scope="session")
 def strict_server(servers_directory: Path) -> Iterator[MysqlAddress]:
-    """A MariaDB server that loads no data of clients, and takes short packets only.
+    """An older MariaDB server, which loads no data of clients, and takes short packets only.
 
     Its sessions begin oddly, too: what bends a value is not told, queries return one row, no table is emptied, and what
     takes a second is ended.
     """
-    with MysqlServer(servers_directory / "mariadb-strict", settings=STRICT) as server:
+    with MysqlServer(servers_directory / "mariadb-strict", series="10.11", settings=STRICT) as server:
         limits = "global max_statement_time = 1, global idle_transaction_timeout = 1"
         MysqlDatabase(server.address, "mysql", is_mariadb=True).execute(f"set global {SESSIONS}, {limits}")
         yield server.address
@@ -43,8 +43,8 @@ def strict_server(servers_directory: Path) -> Iterator[MysqlAddress]:
 
 @pytest.fixture(scope="session")
 def strict_mysql_server(servers_directory: Path) -> Iterator[MysqlAddress]:
-    """A MySQL server as unlike others as that one."""
-    with MysqlServer(servers_directory / "mysql-strict", series="mysql", settings=STRICT) as server:
+    """An older MySQL server, as unlike others as that one."""
+    with MysqlServer(servers_directory / "mysql-strict", series="8.0", settings=STRICT) as server:
         limits = "global max_execution_time = 1000"
         MysqlDatabase(server.address, "mysql", is_mariadb=False).execute(f"set global {SESSIONS}, {limits}")
         yield server.address

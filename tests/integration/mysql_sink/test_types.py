@@ -17,7 +17,7 @@ from schemas.types import Family, LogicalType
 from tests.integration.mysql_sink.values import found, is_refused, normal
 from tests.integration.mysql_source.reading import Reading
 from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
-from tests.kit.mysql_samples import BOTH, FORMS, MARIADB, MYSQL, MYSQL_FORMS
+from tests.kit.mysql_samples import samples_of
 from tests.kit.type_samples import SAMPLES
 
 EACH = pytest.mark.parametrize("database", ["mariadb", "mysql", "strict", "strict_mysql"], indirect=True)
@@ -75,8 +75,7 @@ def test_values_of_either_server_reach_the_other_one(
     source_database: MysqlDatabase, database: MysqlDatabase, sink: MysqlSink, forms: bool
 ) -> None:
     """Also old rows of tables without a key: each is found by its values, and goes."""
-    own = (MARIADB, []) if source_database.is_mariadb else (MYSQL, MYSQL_FORMS)
-    samples = FORMS + own[1] if forms else BOTH + own[0]
+    samples = samples_of(source_database, forms=forms)
     literals = [[literal for literal, value in values if value is not None] for _, values in samples]
     columns = ", ".join(
         f"c{n:02} {native}{'' if 'null' in native else ' null'}" for n, (native, _) in enumerate(samples)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 from capture.sources.mysql.log import MysqlLog
 from capture.sources.mysql.snapshot import MysqlSnapshotReader
 from capture.sources.mysql.source import MysqlServer
@@ -17,6 +19,9 @@ from tests.kit.mysql import MysqlDatabase
 
 DEADLINE_S = 480.0
 SERVER_ID = 4_000_000_000
+
+ON_OLDER_TOO = pytest.mark.parametrize("mysql_database", ["mariadb", "mysql", "mariadb10", "mysql8"], indirect=True)
+"""Also on the older releases that can be had. What differs between releases is types, statements and snapshots."""
 
 Flat = tuple[str, str, Row | None, Row | None]
 """Table, operation, old row, new row."""

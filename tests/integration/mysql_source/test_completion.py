@@ -21,7 +21,7 @@ from schemas.types.blank import blank
 from tests.integration.mysql_source.reading import Reading
 from tests.integration.services import TARGET, Services
 from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
-from tests.kit.mysql_samples import BOTH, MARIADB, MYSQL
+from tests.kit.mysql_samples import samples_of
 from tests.kit.servers import Database
 from tests.kit.topics import data_topics, read_raw, read_topics
 
@@ -264,7 +264,7 @@ def test_a_target_takes_a_row_that_went_after_its_key_was_changed(
     tmp_path: Path, replication: str, kafka_server: KafkaAddress, mysql_database: MysqlDatabase
 ) -> None:
     """Nobody can tell what it held; null was refused, and the row parked until its delete came."""
-    samples = BOTH + (MARIADB if mysql_database.is_mariadb else MYSQL)
+    samples = samples_of(mysql_database)
     # Of each type with such a value, one that is not null.
     every = {
         native.replace(" null", ""): literal for native, values in samples for literal, v in values if v is not None

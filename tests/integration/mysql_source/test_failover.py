@@ -16,7 +16,7 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
 from tests.integration.mysql_source.reading import SERVER_ID, Reading, flatten, positions_in, read_to
 from tests.kit.mysql import MysqlDatabase, drop_mysql_database
-from tests.kit.mysql_replica import WAIT_S, follow, promote
+from tests.kit.mysql_replica import WAIT_S, follow, promote, reset_log
 from tests.kit.refusals import refused
 
 
@@ -189,8 +189,8 @@ def _reset_without_gtids(server: MysqlDatabase, session: Connection) -> None:
     (position, *_) = reversed(positions_in(by_files.changes(), by_files.start))
     identity = by_files.source.identity()
     by_files.source.check_position(identity, position)
-    for statement in ("do sleep(1.1)", "reset binary logs and gtids"):
-        session.run(statement)
+    session.run("do sleep(1.1)")
+    reset_log(session)
     place = FileOffset.parse(position.mark)
     # Beyond the position, in a file of its name.
     while by_files.source.current_position().commit <= position.commit:

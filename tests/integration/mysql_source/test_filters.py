@@ -38,7 +38,7 @@ COLUMNS: dict[str, tuple[str, list[str], list[str]]] = {
 VALUES = {name: values for name, (_, _, values) in COLUMNS.items()}
 
 
-@pytest.mark.parametrize("any_reading", ["mariadb", "mysql", "mysql8"], indirect=True)
+@pytest.mark.parametrize("any_reading", ["mariadb", "mysql", "oldest_mysql"], indirect=True)
 def test_the_servers_where_takes_the_rows_that_the_predicate_takes(any_reading: Reading) -> None:
     reading = any_reading
     database = reading.database

@@ -12,7 +12,7 @@ from schemas.errors import TailraceError
 from schemas.table import TableName
 from tests.integration.mysql_source.reading import Reading
 from tests.kit.mysql import MysqlDatabase
-from tests.kit.mysql_samples import BOTH, MARIADB, MYSQL
+from tests.kit.mysql_samples import samples_of
 from tests.kit.random_mysql import KEYS, begin_writer, open_session
 
 NO_KEYS = (
@@ -57,7 +57,7 @@ def _moves(reading: Reading) -> list[RowChanges]:
 
 def test_rows_are_found_by_keys_of_every_type(reading: Reading) -> None:
     """One row of each value is given it as its key, the other lies there."""
-    samples = BOTH + (MARIADB if reading.database.is_mariadb else MYSQL)
+    samples = samples_of(reading.database)
     kinds = [(kind.native, kind.values) for kind in KEYS]
     kinds += [
         (native.replace(" null", ""), tuple(literal for literal, value in values if value is not None))

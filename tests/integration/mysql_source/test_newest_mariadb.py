@@ -15,7 +15,7 @@ from schemas.errors import ErrorKind
 from tests.integration.mysql_source.reading import Reading
 from tests.integration.mysql_source.test_types import same_by_full_load_and_by_log
 from tests.kit.mysql import create_mysql_database, drop_mysql_database
-from tests.kit.mysql_samples import BOTH, MARIADB
+from tests.kit.mysql_samples import samples_of
 from tests.kit.refusals import refused
 
 
@@ -34,7 +34,7 @@ def test_vectors_and_all_other_values_arrive_as_they_were(reading: Reading) -> N
     vectors = ("vector(3)", [("vec_fromtext('[1,2,3.5]')", vector), (f"x'{'00' * 12}'", bytes(12))])
     # Beyond 31 bits of seconds.
     late = ("timestamp(6) null", [("'2106-02-07 06:28:15.999999'", 4_294_967_295_999_999)])
-    same_by_full_load_and_by_log(reading, [*BOTH, *MARIADB, vectors, late])
+    same_by_full_load_and_by_log(reading, [*samples_of(reading.database), vectors, late])
 
 
 @pytest.mark.parametrize("metadata", ["FULL", "NO_LOG"])

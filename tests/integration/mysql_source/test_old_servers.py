@@ -15,9 +15,9 @@ from tests.integration.mysql_source.reading import SERVER_ID, without_gtids
 from tests.kit.mysql import create_mysql_database, drop_mysql_database
 
 
-def test_without_gtids_an_old_server_is_refused_in_words(mysql8_server: MysqlAddress) -> None:
+def test_without_gtids_an_old_server_is_refused_in_words(oldest_mysql_server: MysqlAddress) -> None:
     """It lacks the function that tells our own locks from others': it answered that no database is selected."""
-    database = create_mysql_database(mysql8_server)
+    database = create_mysql_database(oldest_mysql_server)
     try:
         source = sources.MysqlServer(database.source(), SERVER_ID)
         with without_gtids(database), pytest.raises(TailraceError) as caught:
@@ -33,10 +33,10 @@ def test_without_gtids_an_old_server_is_refused_in_words(mysql8_server: MysqlAdd
 def test_an_account_is_logged_in_whatever_the_servers_own_plug_in_is(servers_directory: Path) -> None:
     """It was refused for a plug-in that it does not have."""
     place, settings = servers_directory / "other-plug-in", {"default-authentication-plugin": "sha256_password"}
-    with MysqlServer(place, series="8.0"):
+    with MysqlServer(place, series="8.0.15"):
         # The administrator is made by the usual one.
         pass
-    with MysqlServer(place, series="8.0", settings=settings) as server:
+    with MysqlServer(place, series="8.0.15", settings=settings) as server:
         database = create_mysql_database(server.address)
         for plugin in ("mysql_native_password", "caching_sha2_password"):
             database.execute(f"create user {plugin} identified with {plugin} by 's3cret'")

@@ -13,7 +13,7 @@ from capture.sources.mysql.position import Place
 from capture.sources.mysql.snapshot import MysqlSnapshotReader
 from schemas.changes import RowChanges
 from schemas.errors import ErrorKind, TailraceError
-from tests.integration.mysql_source.reading import Reading
+from tests.integration.mysql_source.reading import ON_OLDER_TOO, Reading
 
 KEYS = {
     "k1": ("id int unsigned", ["0", "1", "5", "4294967295", "7", "8", "9", "10"]),
@@ -55,6 +55,7 @@ MARIADB_KEYS = {
 }
 
 
+@ON_OLDER_TOO
 def test_chunks_cover_tables_of_every_key_once(reading: Reading) -> None:
     statements = []
     for name, (column, literals) in (KEYS | (MARIADB_KEYS if reading.database.is_mariadb else {})).items():

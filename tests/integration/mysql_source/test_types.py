@@ -8,20 +8,22 @@ import pytest
 
 from capture.sources.mysql.charsets import Decode, decoder
 from capture.sources.mysql.connection import Connection
-from tests.integration.mysql_source.reading import Reading
-from tests.kit.mysql_samples import BOTH, FORMS, MARIADB, MYSQL, MYSQL_FORMS, Sample
+from tests.integration.mysql_source.reading import ON_OLDER_TOO, Reading
+from tests.kit.mysql_samples import Sample, samples_of
 
 
+@ON_OLDER_TOO
 def test_values_arrive_as_they_were_by_full_load_and_by_log(reading: Reading) -> None:
-    same_by_full_load_and_by_log(reading, BOTH + (MARIADB if reading.database.is_mariadb else MYSQL))
+    same_by_full_load_and_by_log(reading, samples_of(reading.database))
 
 
+@ON_OLDER_TOO
 @pytest.mark.parametrize("metadata", ["FULL", "MINIMAL"])
 def test_every_form_of_a_type_is_read_with_and_without_names_in_the_log(reading: Reading, metadata: str) -> None:
     """Without names the catalogue says what the labels of enums and sets are, and the charsets."""
     reading.database.execute(f"set global binlog_row_metadata = '{metadata}'")
     try:
-        same_by_full_load_and_by_log(reading, FORMS + ([] if reading.database.is_mariadb else MYSQL_FORMS))
+        same_by_full_load_and_by_log(reading, samples_of(reading.database, forms=True))
     finally:
         reading.database.execute("set global binlog_row_metadata = 'FULL'")
 
