@@ -17,7 +17,6 @@ def test_values_arrive_as_they_were_by_full_load_and_by_log(reading: Reading) ->
     same_by_full_load_and_by_log(reading, samples_of(reading.database))
 
 
-@ON_OLDER_TOO
 @pytest.mark.parametrize("metadata", ["FULL", "MINIMAL"])
 def test_every_form_of_a_type_is_read_with_and_without_names_in_the_log(reading: Reading, metadata: str) -> None:
     """Without names the catalogue says what the labels of enums and sets are, and the charsets."""
