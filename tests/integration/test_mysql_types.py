@@ -16,7 +16,7 @@ from tests.integration.services import TARGET, Serve, Services
 from tests.integration.test_types import churn
 from tests.kit.compare_mysql import count_differences, count_differences_from, mysql_differences
 from tests.kit.mysql import MysqlDatabase
-from tests.kit.mysql_samples import BOTH, FORMS, MARIADB, MYSQL, MYSQL_FORMS, Sample
+from tests.kit.mysql_samples import Sample, samples_of
 from tests.kit.random_mysql import open_session
 from tests.kit.random_portable import has_place
 from tests.kit.servers import Database
@@ -45,9 +45,8 @@ def test_every_type_moves_in_full_load_and_in_streaming(
     source = new_mysql_database(source_kind)
     target = new_database(18, "target") if target_kind == "postgresql" else new_mysql_database(target_kind)
     takes_nul = target_kind != "postgresql"
-    own, forms = (MARIADB, FORMS) if source.is_mariadb else (MYSQL, [*FORMS, *MYSQL_FORMS])
     with contextlib.closing(open_session(source)) as session:
-        for name, samples in (("types", [*BOTH, *own]), ("forms", forms)):
+        for name, samples in (("types", samples_of(source)), ("forms", samples_of(source, forms=True))):
             _run(session, *_tables(name, samples, takes_nul=takes_nul))
         topics = {"format": format_, "partitions": 2}
         with serve(source, target, topics=topics) as services, services.moving():
