@@ -14,7 +14,7 @@ from deploy.local.kafka import KafkaAddress
 from deploy.local.registry import RegistryServer
 from runtime.registry import MEDIA_TYPE
 from tests.integration.control.test_verify_read_back import TARGETS
-from tests.integration.services import TARGET, Serve, Services
+from tests.integration.services import Serve, Services
 from tests.kit.servers import Database
 from tests.kit.topics import read_raw
 
@@ -46,8 +46,16 @@ TYPES = {
 }
 
 
-BASED_ON = {"parquet files": "json files", "opensearch, data streams": "opensearch"}
-MORE = {"parquet files": {"data_format": "parquet"}, "opensearch, data streams": {"index_kind": "data-stream"}}
+HISTORIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "csv": ("csv files with names, zipped", {"cdc_max_batch_interval": 1}),
+    "json": ("json files", {"cdc_max_batch_interval": 1}),
+    "parquet": ("json files", {"cdc_max_batch_interval": 1, "data_format": "parquet"}),
+    "opensearch": ("opensearch", {"index_kind": "data-stream"}),
+    "kinesis": ("kinesis", {}),
+    "kafka-json": ("kafka, DMS's JSON", {"topic": "{name}.json.{table}"}),
+    "kafka-avro": ("kafka, avro", {"topic": "{name}.avro.{table}"}),
+}
+"""Targets, which of `TARGETS` each is like, and what it has of its own: files are written at once."""
 
 
 def _fill(source: Database) -> None:
@@ -58,49 +66,21 @@ def _fill(source: Database) -> None:
         )
 
 
-def _section(name: str, request: pytest.FixtureRequest) -> dict[str, Any]:
-    section = TARGETS[BASED_ON.get(name, name)](request.getfixturevalue) | MORE.get(name, {})
-    # Files are written at once.
-    return section | ({"cdc_max_batch_interval": 1} if section["engine"] == "files" else {})
-
-
-NAMES = (
-    "csv files with names, zipped",
-    "json files",
-    "parquet files",
-    "opensearch, data streams",
-    "kinesis",
-    "kafka, DMS's JSON",
-    "kafka, avro",
-)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_history_goes_on_with_the_new_types(
-    name: str, request: pytest.FixtureRequest, serve: Serve, source_database: Database
+def test_histories_go_on_with_the_new_types(
+    request: pytest.FixtureRequest, serve: Serve, source_database: Database
 ) -> None:
     _fill(source_database)
-    place = SimpleNamespace(target_settings=_section(name, request))
-    with serve(source_database, place, topics={"partitions": 2}) as services:
-        said: list[str] = []
-
-        def is_equal() -> bool:
-            done = services.run("verify", "--target", TARGET, "--wait", "20", "--tries", "2")
-            said.append(done.stdout + done.stderr)
-            return done.returncode == 0
-
-        for service in ("capture", "apply"):
-            services.start(service)
-        services.wait(is_equal, "the rows")
+    targets = {name: TARGETS[like](request.getfixturevalue) | own for name, (like, own) in HISTORIES.items()}
+    with serve(source_database, None, targets=targets, topics={"partitions": 2}) as services:
+        services.start("capture")
+        appliers = services.start_appliers(targets)
+        services.wait_until_equal(targets)
         for statements in CHANGES.values():
             source_database.execute(*statements)
-        try:
-            services.wait(is_equal, "the rows in their new types")
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{said[-1]}") from None
-        assert not services.said("apply", "table suspended")
-        for service in ("capture", "apply"):
-            assert services.stop(service) == 0, services.log_tail(service)
+        services.wait_until_equal(targets)
+        assert [name for name in appliers if services.said(name, "table suspended")] == []
+        for name in ("capture", *appliers):
+            assert services.stop(name) == 0, services.log_tail(name)
 
 
 def test_a_registry_that_takes_no_other_type_suspends_one_table(
