@@ -204,11 +204,15 @@ class TableSchema:
         """Tell whether the rows of an earlier version were written anew; None: nothing tells.
 
         Columns are altered in all partitions or in none: if one that stayed has its storage still, no values changed.
+        One that was away meanwhile proves nothing: it was altered by itself.
         """
-        then = {0: since.storage, **dict(zip(since.partitions, since.leaf_storage, strict=False))}
-        now = {0: self.storage, **dict(zip(self.partitions, self.leaf_storage, strict=False))}
-        stayed = [now[part] != number for part, number in then.items() if number and now.get(part)]
+        then, now = since._places(), self._places()
+        stayed = [now[place] != number for place, number in then.items() if number and now.get(place)]
         return all(stayed) if stayed else None
+
+    def _places(self) -> dict[tuple[int, int], int]:
+        leaves = zip(self.partitions, self.placed, self.leaf_storage, strict=False)
+        return {(0, 0): self.storage, **{(part, placed): number for part, placed, number in leaves}}
 
     def differs_in_partitions_alone(self, other: TableSchema) -> bool:
         """Tell whether another version has all that this one has but its partitions."""

@@ -97,6 +97,13 @@ def _are_rewritten(watched: Watched) -> None:
     watched.does("create table p_6 partition of p for values from (70) to (80)")
     watched.does("alter table p add n int default 5")
     watched.does("alter table p add token uuid default gen_random_uuid()", rewrites=True)
+    # One that is not there meanwhile is altered by itself, and written anew or not.
+    watched.does(
+        "begin; alter table p detach partition p_6; alter table p add mark uuid default gen_random_uuid(); "
+        "alter table p_6 add mark uuid; alter table p attach partition p_6 for values from (70) to (80); commit",
+        came="p_6",
+        rewrites=True,
+    )
     watched.does(
         "create table p_7 partition of p for values from (80) to (90)",
         "alter table p alter v type varchar using upper(v)",

@@ -82,6 +82,9 @@ def _parted(**leaves: tuple[int, int]) -> TableSchema:
         # Detached, written to, and attached again.
         ({"a": (1, 11), "bb": (9, 12)}, False, "bb"),
         ({"a": (1, 11), "bb": (9, 22)}, False, "bb"),
+        # It was not there when the others were written anew.
+        ({"a": (1, 21), "bb": (9, 12)}, True, "bb"),
+        ({"bb": (9, 22)}, None, "bb"),
         # A foreign table has no storage of ours.
         ({"a": (1, 11), "bb": (2, 12), "f": (4, 0)}, False, ""),
         ({"a": (1, 21), "bb": (2, 22), "f": (4, 0)}, True, ""),
