@@ -291,7 +291,8 @@ class Source(Protocol):
 
     def unseen(self, table: TableSchema) -> Collection[int]:
         """Return the transactions (`Transaction.xid`) that have changed a table, and that a snapshot of now may not see
-        although they stand in the log: a load that begins behind what is published must.
+        although they stand in the log: a load that begins behind what is published must. It asks again while it waits,
+        and waits no more for those that are left out.
 
         None of a source whose snapshots see all that stands in the log before their `high`.
         """

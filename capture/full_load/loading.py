@@ -346,8 +346,12 @@ class Loading:
         # Of a table that was not under load no transaction is remembered: what stands in the log may not be visible.
         is_early = snapshot.high < load.not_before_commit or not self._horizon.accepts(load.name, snapshot)
         if not reading.begun and is_early:
-            log.info("chunk does not see all that is published; read again", table=str(load.name))
             self._loader.reject(reading)
+            if load.unseen and (gone := load.wait_only_for(self._unseen(load.table))):
+                self._horizon.lower_barrier(load.name, gone)
+                self._plans.add(load.name)
+            ids = [txn.xid for txn in load.unseen]
+            log.info("chunk does not see all that is published; read again", table=str(load.name), transactions=ids)
             return True
         feed = self._publisher.feeds[load.name]
         while reading.batches and not left.is_used_up:

@@ -23,6 +23,9 @@ PARTED_VERSION = 3
 """The form of a plan behind which partitions are to be loaded: an earlier release would forget them. (Of one that is of
 partitions alone it loads the whole, or goes on with the segments.)"""
 
+TOLD_MAX = 3
+"""Of transactions that are waited for, in status."""
+
 
 class LoadState(StrEnum):
     """The states of a table's load, in order."""
@@ -92,6 +95,18 @@ class TableLoad:
         self.row_count = 0
         if self.suspension is not None:
             self.suspension, self.not_before_s = None, 0.0
+
+    def wait_only_for(self, still: Iterable[int]) -> list[Transaction]:
+        """Wait no more for transactions but these, and return those: each has ended, or is known by now not to have
+        been published before.
+        """
+        still = set(still)
+        gone = [txn for txn in self.unseen if txn.xid not in still]
+        self.unseen = tuple(txn for txn in self.unseen if txn.xid in still)
+        if self.unseen:
+            ids = ", ".join(str(txn.xid) for txn in self.unseen[:TOLD_MAX])
+            self.waits_for = f"{len(self.unseen)} transactions that may have written to it, as {ids}"
+        return gone
 
     def plan_document(self) -> dict[str, Any]:
         """Return what changes seldom: state, generation and the chunks."""

@@ -18,7 +18,7 @@ snapshot does not see one of them is read again (`Horizon.accepts`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from capture.source import Snapshot
@@ -164,6 +164,10 @@ class Horizon:
         None of its chunks may be outstanding.
         """
         self._barriers[name] = self.unsettled + others
+
+    def lower_barrier(self, name: TableName, others: Collection[Transaction]) -> None:
+        """Chunks of a table need not see `others` any more, which `raise_barrier` was told."""
+        self._barriers[name] = tuple(txn for txn in self._barriers.get(name, ()) if txn not in others)
 
     def loaded(self, name: TableName) -> None:
         """No further chunk of a table will be read."""

@@ -53,8 +53,10 @@ select distinct x.transactionid::text::int8
   from locks l join pg_locks x on x.virtualtransaction = l.virtualtransaction
    and x.locktype = 'transactionid' and x.mode = 'ExclusiveLock' and x.granted
  where l.mode in {_TO_WRITE}
+   and not exists (select from pg_stat_activity a where a.pid = l.pid and a.wait_event = 'ClientRead')
 """
-"""The numbers of those (and of their subtransactions). They keep all their locks until they are seen."""
+"""The numbers of those (and of their subtransactions). They keep all their locks until they are seen. Who waits for its
+client (idle in transaction) is not committing, so nothing of it is in the log; it shows to roles that may see that."""
 
 _HOLDERS = f"""{_LOCKS}
 select distinct on (l.pid) l.pid, n.nspname::text || '.' || c.relname::text, a.usename::text, a.application_name,

@@ -309,7 +309,7 @@ class PostgresqlDatabase:
         """Return who holds what a writer of the table locks; see `Source.unseen`.
 
         A transaction is in the log when it is committed there, is seen when a synchronous standby has it, and only then
-        gives its locks up. Some of these may not be committed at all: which, nobody tells.
+        gives its locks up. Some of these may not be committed at all: nobody tells, but of who waits for its client.
         """
         with classified("looking for transactions that have changed a table", table=str(table.name)):
             names = {"schemas": [table.name.schema], "tables": [table.name.table]}

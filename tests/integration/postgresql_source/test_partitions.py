@@ -10,6 +10,7 @@ from threading import Thread
 import pytest
 
 from capture.schema_changes import came_with_rows, rewrites_rows
+from capture.sources.postgresql.locks import UNSEEN, Connection
 from capture.sources.postgresql.source import PostgresqlDatabase
 from deploy.local.postgresql import MAJORS
 from schemas.table import TableSchema
@@ -153,19 +154,49 @@ def test_who_is_in_the_log_and_cannot_be_seen_holds_what_a_writer_locks(
 ) -> None:
     database = new_database(major)
     database.execute(*TABLES, "create table other (id int primary key)")
-    with closing(reading.database_of(reading.settings_for(database, replication))) as source, database.connect() as one:
+    with (
+        closing(reading.database_of(reading.settings_for(database, replication))) as source,
+        database.connect() as one,
+        database.connect() as stranger,
+    ):
+        stranger.execute("set role pg_signal_backend")
         other, p = source.tables()
-        assert [*source.unseen(p), *source.unseen(other)] == []
+
+        def unseen(table: TableSchema) -> list[int]:
+            # To who may not see what others do, idle ones look as others do.
+            names = {"schemas": [table.name.schema], "tables": [table.name.table]}
+            return [xid for (xid,) in stranger.execute(UNSEEN, names).fetchall()]
+
+        assert [*source.unseen(p), *source.unseen(other), *unseen(p), *unseen(other)] == []
         one.execute("begin; update p_2 set v = 'x' where id = 19")
         (written,) = one.execute("select txid_current()").fetchone() or (None,)
-        assert [*source.unseen(p)] == [written], "a partition is a part of it"
-        assert [*source.unseen(other)] == []
+        assert unseen(p) == [written], "a partition is a part of it"
+        assert unseen(other) == []
         one.execute("savepoint s; insert into other values (1)")
-        assert written in source.unseen(other)
+        assert written in unseen(other)
+        _is_waited_for_only_while_it_is_busy(source, p, one, stranger)
         one.execute("prepare transaction 'kept'")
         assert written in source.unseen(p)
         one.execute("commit prepared 'kept'")
-        assert [*source.unseen(p), *source.unseen(other)] == []
+        assert [*source.unseen(p), *source.unseen(other), *unseen(p), *unseen(other)] == []
         one.execute("begin; select from p for update; select txid_current()")
-        assert [*source.unseen(p)] == [], "who locks rows has written none"
+        assert unseen(p) == [], "who locks rows has written none"
         one.execute("rollback")
+
+
+def _is_waited_for_only_while_it_is_busy(
+    source: PostgresqlDatabase, table: TableSchema, writer: Connection, other: Connection
+) -> None:
+    assert [*source.unseen(table)] == []
+    other.execute("select pg_advisory_lock(1)")
+    busy = Thread(target=writer.execute, args=("select pg_advisory_xact_lock(1)",))
+    busy.start()
+    deadline = time.monotonic() + reading.DEADLINE_S
+    while not source.unseen(table):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    other.execute("select pg_advisory_unlock(1)")
+    busy.join()
+    while source.unseen(table):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

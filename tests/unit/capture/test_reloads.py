@@ -192,6 +192,38 @@ def test_a_reload_waits_longer_and_longer_until_it_sees_who_wrote_while_nobody_r
     assert (table.state, table.row_count, table.unseen) == (LoadState.LOADED, 1, ())
 
 
+def test_a_reload_waits_no_more_for_who_is_known_by_now_not_to_have_been_published() -> None:
+    """A session that stays idle in its transaction kept the table from being loaded for good."""
+    feed, worker, now, open_ = Feed(TABLE, TABLE, ENCODER, "orders", 4), Asked(), [0.0], [77, 78]
+    _, _, load = loads(feed, Discarding(), lambda: worker, lambda: now[0], unseen=lambda _: open_)
+    load.order(feed, 10, None, None, empty=False)
+    (table,) = load.loads.values()
+    worker.answers.append(Planned([Chunk(0, None, None)]))
+    load.step(10)
+
+    def read_once(xid: int) -> None:
+        now[0] = table.not_before_s
+        load.step(10)
+        assert isinstance(worker.requests[-1], ReadRequest)
+        blind: Any = SeenBut(10, xid)
+        worker.answers += [Opened(blind), rows(1, 5), Ended()]
+        for _ in range(2):
+            load.step(10)
+
+    read_once(77)
+    assert (table.row_count, table.waits_for) == (0, "2 transactions that may have written to it, as 77, 78")
+    # Another one that came later was not published before either.
+    open_[:] = [77, 79]
+    read_once(77)
+    assert ([txn.xid for txn in table.unseen], table.row_count) == ([77], 0)
+    open_[:] = [79]
+    read_once(77)
+    assert (table.unseen, table.row_count) == ((), 0)
+    assert "unseen" not in table.plan_document()
+    read_once(77)
+    assert (table.state, table.row_count, table.waits_for) == (LoadState.LOADED, 1, None)
+
+
 def test_partitions_that_brought_rows_are_loaded_alone_and_behind_what_is_being_loaded() -> None:
     feed, worker = Feed(TABLE, TABLE, ENCODER, "orders", 4), Asked()
     _, _, load = loads(feed, Discarding(), lambda: worker)
