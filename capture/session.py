@@ -397,7 +397,12 @@ class Session:
     # Changes.
 
     def _on_rows(self, changes: RowChanges) -> None:
-        self._meet(changes.table)
+        table = changes.table
+        self._meet(table)
+        feed = self.publisher.feeds[table.name]
+        if table is not feed.source_table and not self.publisher.fits(table):
+            # The catalogue told of a change that was undone before a row came: to the log there was none.
+            self.changes.follow(SchemaChange(table.name, feed.table, table), self.position)
         if changes.count:
             self.publisher.rows(changes)
         self.commit_ts_us = changes.txn.commit_ts_us

@@ -232,12 +232,16 @@ class Publisher:
         self.open_rows = self.open_bytes = self._marked_bytes = 0
         return committed
 
+    def fits(self, table: TableSchema) -> bool:
+        """Tell whether rows of a table as the log has it are of the version that is published."""
+        return _shape(table) == _shape(self.feeds[table.name].table)
+
     def _feed(self, table: TableSchema) -> Feed:
         feed = self.feeds.get(table.name)
         if feed is None or table is not feed.source_table:
             # The catalogue may have told of a change that the log says nothing of: a type's new name, a new index. It
-            # is asked only when the log is read as far as it saw, so rows of another shape cannot come here.
-            if feed is None or _shape(table) != _shape(feed.table):
+            # is asked only when the log is read as far as it saw, so rows of another shape are announced before.
+            if feed is None or not self.fits(table):
                 raise TailraceError(
                     ErrorKind.INVARIANT,
                     "the log yields a table version that it has not announced",
