@@ -1,8 +1,8 @@
-"""Rows and records, many in one piece of memory: as objects they cost more than what is done with them.
+"""Rows, many in one piece of memory: as objects they cost more than what is done with them.
 
 A loader writes the rows of a batch behind each other, and hands them to its service so; what stands around each of them
-in its record is put there where librdkafka copies the record from (`schemas/twin/producing`). The records of a log's
-run are written so, too. Whoever has to look at rows or records takes them apart.
+in its record is put there where librdkafka copies the record from (`schemas/twin/producing`). Whoever has to look at
+rows or records takes them apart.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from struct import Struct
-from typing import Any, NamedTuple, overload
+from typing import NamedTuple, overload
 
 from schemas.twin import built
 
 LENGTHS = Struct("=qq")
-"""What stands before each row or record: the lengths of its key and of its body or value, -1 for none. The value
-follows, then the key.
-"""
+"""What stands before each row: the lengths of its key, -1 for none, and of its body. The body follows, then the key."""
 
 Pair = tuple[bytes | None, bytes | None]
 """The key and value of one Kafka record. A tombstone has no value, a record of a table without a key has no key."""
@@ -25,7 +23,7 @@ Pair = tuple[bytes | None, bytes | None]
 
 @dataclass(frozen=True)
 class Bundle:
-    """The keys and the bodies of encoded rows, or the keys and the values of records."""
+    """The keys and the bodies of encoded rows."""
 
     content: bytearray
     count: int
@@ -34,40 +32,38 @@ class Bundle:
         return self.count
 
     @classmethod
-    def of(cls, keys: Iterable[bytes | None], values: Sequence[bytes | None]) -> Bundle:
-        """Bundle rows, or records."""
+    def of(cls, keys: Iterable[bytes | None], bodies: Sequence[bytes]) -> Bundle:
+        """Bundle rows."""
         parts: list[bytes] = []
-        for key, value in zip(keys, values, strict=True):
-            lengths = LENGTHS.pack(*(-1 if part is None else len(part) for part in (key, value)))
-            parts += lengths, value or b"", key or b""
-        return cls(bytearray().join(parts), len(values))
+        for key, body in zip(keys, bodies, strict=True):
+            parts += LENGTHS.pack(-1 if key is None else len(key), len(body)), body, key or b""
+        return cls(bytearray().join(parts), len(bodies))
 
-    def apart(self, at: int = 0, count: int | None = None) -> tuple[list[bytes | None], list[Any]]:
-        """Return the keys, and the bodies or values: bytes, or None for a tombstone. Of all, or of `count` from the
-        place `at` on.
-        """
+    def apart(self, at: int = 0, count: int | None = None) -> tuple[list[bytes | None], list[bytes]]:
+        """Return the keys and the bodies: of all, or of `count` from the place `at` on."""
         count, module = self.count if count is None else count, built("bundles")
         if module is not None:
-            made: tuple[list[bytes | None], list[Any]] = module.apart(self.content, at, count)
+            made: tuple[list[bytes | None], list[bytes]] = module.apart(self.content, at, count)
             return made
-        found: tuple[list[bytes | None], list[Any]] = [], []
+        keys: list[bytes | None] = []
+        bodies: list[bytes] = []
         content = memoryview(self.content)
         for _ in range(count):
-            key_bytes, value_bytes = LENGTHS.unpack_from(content, at)
-            at += LENGTHS.size
-            for size, parts in zip((value_bytes, key_bytes), reversed(found), strict=True):
-                parts.append(None if size < 0 else bytes(content[at : at + size]))
-                at += max(size, 0)
-        return found
+            key_bytes, body_bytes = LENGTHS.unpack_from(content, at)
+            end = at + LENGTHS.size + body_bytes
+            bodies.append(bytes(content[at + LENGTHS.size : end]))
+            at = self.behind(at)
+            keys.append(None if key_bytes < 0 else bytes(content[end:at]))
+        return keys, bodies
 
-    def pairs(self, at: int = 0, count: int | None = None) -> list[tuple[bytes | None, Any]]:
-        """Return each key with its body or value."""
+    def pairs(self, at: int = 0, count: int | None = None) -> list[tuple[bytes | None, bytes]]:
+        """Return each key with its body."""
         return list(zip(*self.apart(at, count), strict=True))
 
     def behind(self, at: int) -> int:
-        """Return where the row or record ends that stands at a place."""
-        key_bytes, value_bytes = LENGTHS.unpack_from(self.content, at)
-        return at + LENGTHS.size + max(value_bytes, 0) + max(key_bytes, 0)  # type: ignore[no-any-return]
+        """Return where the row ends that stands at a place."""
+        key_bytes, body_bytes = LENGTHS.unpack_from(self.content, at)
+        return at + LENGTHS.size + body_bytes + max(key_bytes, 0)  # type: ignore[no-any-return]
 
 
 class Around(NamedTuple):
@@ -82,16 +78,16 @@ class Around(NamedTuple):
 
 
 class RecordBundle(Sequence[Pair]):
-    """Records in a bundle; or of rows in one, each to be put together when somebody asks for it."""
+    """The records of rows in a bundle, each to be put together when somebody asks for it."""
 
     def __init__(
         self,
         bundle: Bundle,
-        around: Around | None = None,
-        seq: int = 0,
-        write: Callable[[list[tuple[bytes | None, bytes]], int], list[Pair]] = lambda records, _: [*records],
+        around: Around,
+        seq: int,
+        write: Callable[[list[tuple[bytes | None, bytes]], int], list[Pair]],
     ) -> None:
-        """Of rows, `seq` is the commit sequence before the first; `write` makes the records of some that follow one."""
+        """`seq` is the commit sequence before the first; `write` makes the records of some rows that follow one."""
         self.bundle = bundle
         self.around = around
         self.seq = seq
@@ -119,7 +115,8 @@ class RecordBundle(Sequence[Pair]):
     @property
     def size_bytes(self) -> int:
         """What the records take, by estimate."""
-        return len(self.bundle.content) + len(self) * sum(map(len, self.around[:3] if self.around else ()))
+        around = self.around
+        return len(self.bundle.content) + len(self) * (len(around.head) + len(around.plain) + len(around.tail))
 
     def place(self, index: int) -> int:
         """Return where one stands: soon, if it is not far behind one that was asked for, or told of, before."""

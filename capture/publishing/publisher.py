@@ -314,9 +314,7 @@ class Publisher:
         if feed.shape is None:
             self.transactions.counted(feed.topic, count)
 
-    def _placed(
-        self, feed: Feed, txn: Transaction, pairs: list[Pair] | RecordBundle, count: int
-    ) -> list[Pair] | RecordBundle:
+    def _placed(self, feed: Feed, txn: Transaction, pairs: list[Pair], count: int) -> list[Pair]:
         """Return the records with their place in the source transaction."""
         place = self.transactions.place(txn, str(feed.table.name), count)
         return pairs if place is None else feed.encoder.placed(pairs, *place)

@@ -106,7 +106,7 @@ class Encoder:
         self.value_schema_text = values.text
         """The Avro schema of values, canonical JSON text (Avro; else None)."""
         self._compile = compile_
-        self._logged: tuple[LoggedForm, Callable[..., tuple[list[Pair] | RecordBundle, int]] | None] | None = None
+        self._logged: tuple[LoggedForm, Callable[..., tuple[list[Pair], int]] | None] | None = None
         self._copied: tuple[CopiedForm, Callable[[list[bytes]], Bundle] | None] | None = None
 
     @cached_property
@@ -159,9 +159,7 @@ class Encoder:
         """
         return self._functions["run"]  # type: ignore[no-any-return]
 
-    def records(
-        self, changes: RowChanges, block: Block, seq: int, tombstones: bool
-    ) -> tuple[list[Pair] | RecordBundle, int]:
+    def records(self, changes: RowChanges, block: Block, seq: int, tombstones: bool) -> tuple[list[Pair], int]:
         """Do what `run` does; changes that are unread are encoded from the log's own messages, by one function."""
         form = changes.form
         if form is None or not changes.messages:
@@ -194,7 +192,7 @@ class Encoder:
             return None
         return pairs, seq
 
-    def _writer(self, form: LoggedForm) -> Callable[..., tuple[list[Pair] | RecordBundle, int]] | None:
+    def _writer(self, form: LoggedForm) -> Callable[..., tuple[list[Pair], int]] | None:
         if self._logged is None or form is not self._logged[0]:
             made = self._functions["logged_by_twin"](form) or self._functions["logged_by_python"](form)
             self._logged = form, made

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from schemas.bundles import Bundle, Pair, RecordBundle
+from schemas.bundles import Bundle, Pair
 from schemas.changes import CopiedForm, LoggedForm, Row, WrittenForm
 from schemas.codecs.codec import Block, Encoded
 from schemas.codecs.generate import compile_function, whole_before
@@ -17,13 +17,8 @@ from schemas.table import Column, TableSchema
 from schemas.twin import WRITERS, built, kinds
 from schemas.types.forms import is_loose
 
-Logged = Callable[[list[bytes], Block, int, bool], tuple[list[Pair] | RecordBundle, int]]
+Logged = Callable[[list[bytes], Block, int, bool], tuple[list[Pair], int]]
 """`(messages, block, seq, tombstones)` to the records and the last sequence, as `Encoder.records` calls it."""
-
-BUNDLED_MIN, BUNDLED_BYTES_MAX = 100, 1 << 20
-"""So many messages at least, and so many bytes of them at most, by the first, have their records bundled: to hand over
-a bundle costs as much as it saves of forty records, and a larger one is memory that the kernel has to clear each time.
-"""
 
 _CALLING = frozenset({kinds.CALLED, kinds.NARROW, kinds.DOCUMENT})
 """Kinds whose values a function may have to make."""
@@ -62,16 +57,12 @@ def logged(
     if writer is None:
         return None
 
-    def run(messages: list[bytes], block: Block, seq: int, tombstones: bool) -> tuple[list[Pair] | RecordBundle, int]:
+    def run(messages: list[bytes], block: Block, seq: int, tombstones: bool) -> tuple[list[Pair], int]:
         def careful(message: bytes, at: int, pairs: list[Pair]) -> int:
             return rare(*form.read(message), block, at, pairs.append, tombstones)
 
-        what = messages, block.plain, block.tail, seq, tombstones, careful
-        if len(messages) < BUNDLED_MIN or len(messages) * len(messages[0]) > BUNDLED_BYTES_MAX:
-            made: tuple[list[Pair], int] = writer.run(*what)
-            return made
-        content, count, last = writer.bundle_records(*what)
-        return RecordBundle(Bundle(content, count)), last
+        made: tuple[list[Pair], int] = writer.run(messages, block.plain, block.tail, seq, tombstones, careful)
+        return made
 
     return run
 

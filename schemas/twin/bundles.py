@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Bundles of rows and records (`schemas.bundles`): taken apart, and what they are written with."""
+"""Bundles of rows (`schemas.bundles`): taken apart, and what they and their records are written with."""
 
 from __future__ import annotations
 
@@ -55,10 +55,8 @@ def sequence(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong, is_j
 
 def apart(
     content: bytearray, at: cython.Py_ssize_t, count: cython.Py_ssize_t
-) -> tuple[list[bytes | None], list[bytes | None]]:
-    """Return the keys and the bodies of so many rows from a place on, or the keys and the values of records. Raises
-    ValueError if they are not there.
-    """
+) -> tuple[list[bytes | None], list[bytes]]:
+    """Return the keys and the bodies of so many rows from a place on. Raises ValueError if they are not there."""
     keys: list = []
     bodies: list = []
     m: cython.p_const_uchar = content
@@ -73,13 +71,10 @@ def apart(
         key_bytes = word(m, p)
         body_bytes = word(m, p + 8)
         p += 16
-        if body_bytes > n - p or key_bytes > n - p - max(body_bytes, 0):
+        if body_bytes < 0 or body_bytes > n - p or key_bytes > n - p - body_bytes:
             raise ValueError("a bundle that ends too soon")
-        if body_bytes < 0:
-            bodies.append(None)
-        else:
-            bodies.append(bytes(m[p : p + body_bytes]))
-            p += body_bytes
+        bodies.append(bytes(m[p : p + body_bytes]))
+        p += body_bytes
         if key_bytes < 0:
             keys.append(None)
         else:

@@ -106,9 +106,9 @@ class Queues:
         seq: cython.longlong,
         bytes_max: cython.Py_ssize_t,
     ) -> tuple[int, int]:
-        """Do the same with the records of a bundle (`schemas.bundles`) from the place `at` on. Of rows they are put
-        together, with what stands `around` them and the sequences behind `seq`; None: records they are already.
-        Return how many were taken, and the place behind them.
+        """Do the same with the records of a bundle's rows (`schemas.bundles`) from the place `at` on, put together of
+        them, what stands `around` them, and the sequences behind `seq`. Return how many were taken, and the place
+        behind them.
         """
         handle: cython.p_void = self.topic_new(cython.cast(cython.p_void, client), topic, cython.NULL)
         if handle == cython.NULL:
@@ -128,7 +128,7 @@ class Queues:
                 count += taken
                 if taken < filled:
                     for _ in range(taken):
-                        at += 16 + max(word(m, at), 0) + max(word(m, at + 8), 0)
+                        at += 16 + max(word(m, at), 0) + word(m, at + 8)
                     break
                 at = self.at
         finally:
@@ -152,58 +152,51 @@ class Queues:
         """
         room: cython.p_char = self.room
         messages: Messages = cython.cast(Messages, room)  # noqa: F821
-        is_whole: cython.bint = around is None
-        head: bytes = b"" if around is None else around[0]
-        plain: bytes = b"" if around is None else around[1]
-        tail: bytes = b"" if around is None else around[2]
-        is_json: cython.bint = around is not None and around[3]
-        rest: cython.Py_ssize_t = 0 if is_whole else len(head) + len(plain) + SEQUENCE_BYTES_MAX + len(tail)
+        head: bytes = around[0]
+        plain: bytes = around[1]
+        tail: bytes = around[2]
+        is_json: cython.bint = around[3]
+        rest: cython.Py_ssize_t = len(head) + len(plain) + SEQUENCE_BYTES_MAX + len(tail)
         p: cython.Py_ssize_t = self.at
         o: cython.Py_ssize_t = 0
         begin: cython.Py_ssize_t
+        body: cython.Py_ssize_t
         key_word: cython.longlong
-        value_word: cython.longlong
         key_bytes: cython.Py_ssize_t
-        value_bytes: cython.Py_ssize_t
+        body_bytes: cython.Py_ssize_t
         key: cython.p_const_uchar
-        value: cython.p_const_uchar
         out: cython.p_uchar = self.together
         filled: cython.int = 0
         while filled < AT_ONCE and p < end:
-            if p + 16 > end:
+            body = p + 16
+            if body > end:
                 raise ValueError("a bundle that ends too soon")
             key_word = word(m, p)
-            value_word = word(m, p + 8)
-            # Of a record without a key, or a tombstone, nothing is there.
             key_bytes = max(key_word, 0)
-            value_bytes = max(value_word, 0)
-            if value_bytes > end - p - 16 or key_bytes > end - p - 16 - value_bytes:
+            body_bytes = word(m, p + 8)
+            if body_bytes < 0 or body_bytes > end - body or key_bytes > end - body - body_bytes:
                 raise ValueError("a bundle that ends too soon")
-            if key_bytes + value_bytes + rest > bytes_max:
+            if key_bytes + body_bytes + rest > bytes_max:
                 break
-            if not is_whole and o + value_bytes + rest > len(self.together):
+            if o + body_bytes + rest > len(self.together):
                 if filled:
                     break
-                self.together = PyByteArray_FromStringAndSize(cython.NULL, value_bytes + rest)  # noqa: F821
+                self.together = PyByteArray_FromStringAndSize(cython.NULL, body_bytes + rest)  # noqa: F821
                 out = self.together
-            key = cython.NULL if key_word < 0 else m + p + 16 + value_bytes
+            begin = o
+            o = copy(out, o, head, 0, len(head))
+            o = copy(out, o, m, body, body_bytes)
+            o = copy(out, o, plain, 0, len(plain))
+            o = sequence(out, o, seq + filled + 1, is_json)
+            o = copy(out, o, tail, 0, len(tail))
+            messages[filled].payload = cython.cast(cython.p_char, out + begin)
+            messages[filled].size = o - begin
+            key = cython.NULL if key_word < 0 else m + body + body_bytes
             messages[filled].key = cython.cast(cython.p_char, key)
             messages[filled].key_size = key_bytes
-            value = cython.NULL if value_word < 0 else m + p + 16
-            p += 16 + value_bytes + key_bytes
-            if not is_whole:
-                begin = o
-                o = copy(out, o, head, 0, len(head))
-                o = copy(out, o, value, 0, value_bytes)
-                o = copy(out, o, plain, 0, len(plain))
-                o = sequence(out, o, seq + filled + 1, is_json)
-                o = copy(out, o, tail, 0, len(tail))
-                value = out + begin
-                value_bytes = o - begin
-            messages[filled].payload = cython.cast(cython.p_char, value)
-            messages[filled].size = value_bytes
             messages[filled].opaque = cython.NULL
             filled += 1
+            p = body + body_bytes + key_bytes
         self.at = p
         return filled
 

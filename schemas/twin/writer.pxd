@@ -47,7 +47,6 @@ cdef class Writer:
     cdef object _record(self, bytes message, bytes plain, bytes tail, long long seq)
     cdef int _begin(self, Py_ssize_t count) except? -1
     cdef int _end(self, Py_ssize_t first, bytes key) except? -1
-    cdef int _append(self, bytes key, bytes value) except? -1
     cdef bytearray _handed_over(self, Py_ssize_t count)
     cdef bint _is_delete(self, bytes message)
     cdef object _body(self, bytes packet)

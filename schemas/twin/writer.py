@@ -37,7 +37,7 @@ SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, 
 Pair = tuple[bytes | None, bytes | None]
 
 HEAD_BYTES = cython.declare(cython.Py_ssize_t, 16)
-"""Before each row or record of a bundle stand two lengths."""
+"""Before each row of a bundle stand two lengths."""
 BEGUN_BYTES_MAX = cython.declare(cython.Py_ssize_t, 3 << 20)
 SLACK_BYTES = cython.declare(cython.Py_ssize_t, 1 << 14)
 """More than what is wanted behind the last one of an ordinary table."""
@@ -110,47 +110,8 @@ class Writer:
         self._give_back()
         return pairs, last
 
-    def bundle_records(
-        self,
-        messages: list[bytes],
-        plain: bytes,
-        tail: bytes,
-        seq: int,
-        tombstones: bool,
-        rare: Callable[[bytes, int, list[Pair]], int],
-    ) -> tuple[bytearray, int, int]:
-        """Do what `run` does; return the records as `schemas.bundles` has them, how many they are, and the sequence."""
-        message: bytes
-        key: bytes | None
-        value: bytes | None
-        odd: list = []
-        last: cython.longlong = seq
-        count: cython.Py_ssize_t = 0
-        first: cython.Py_ssize_t
-        self._begin(len(messages))
-        for message in messages:
-            last += 1
-            first = self.o
-            try:
-                self.o = first + HEAD_BYTES
-                key = self._record(message, plain, tail, last)
-            except Exception:  # noqa: BLE001 - as above
-                self.o = first
-                last = rare(message, last, odd)
-                for key, value in odd:
-                    self._append(key, value)
-                    count += 1
-                odd.clear()
-            else:
-                self._end(first, key)
-                count += 1
-                if tombstones and key is not None and self._is_delete(message):
-                    self._append(key, None)
-                    count += 1
-        return self._handed_over(len(messages)), count, last
-
     def bundle_rows(self, packets: list[bytes], careful: Callable[[bytes], tuple[bytes | None, bytes]]) -> bytearray:
-        """Return the keys and the bodies of rows so; `careful(packet)` has those of what is odd."""
+        """Return the keys and the bodies of rows in a bundle (`schemas.bundles`); `careful(packet)` has what is odd."""
         packet: bytes
         key: bytes | None
         body: bytes
@@ -164,7 +125,9 @@ class Writer:
             except Exception:  # noqa: BLE001 - as above
                 self.o = first
                 key, body = careful(packet)
-                self._append(key, body)
+                self._reserve(first + HEAD_BYTES + len(body))
+                self.o = copy(self.out, first + HEAD_BYTES, body, 0, len(body))
+                self._end(first, key)
             else:
                 self._end(first, key)
         return self._handed_over(len(packets))
@@ -187,20 +150,6 @@ class Writer:
         put_word(self.out, put_word(self.out, first, -1 if key is None else len(key)), size)
         if key is not None:
             self.o = copy(self.out, self.o, key, 0, len(key))
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1)
-    def _append(self, key: bytes | None, value: bytes | None) -> cython.int:
-        """Append what is written already."""
-        first: cython.Py_ssize_t = self.o
-        self._reserve(first + HEAD_BYTES + (0 if value is None else len(value)))
-        self.o = first + HEAD_BYTES
-        if value is not None:
-            self.o = copy(self.out, self.o, value, 0, len(value))
-        self._end(first, key)
-        if value is None:
-            put_word(self.out, first + 8, -1)
         return 0
 
     @cython.cfunc

@@ -7,13 +7,8 @@ from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-import pytest
 
 import schemas.twin
-from schemas.bundles import Pair, RecordBundle
-from schemas.codecs import row_twin
 
 Find = Callable[[str], ModuleType | None]
 
@@ -35,22 +30,6 @@ def unbuilt(name: str) -> ModuleType:
             sys.modules.pop(title, None)
             if found is not None:
                 sys.modules[title] = found
-
-
-def bundled(write: Callable[..., Any]) -> Callable[..., tuple[list[Pair], int]]:
-    """Return what writes the records of few messages, too, as those of many: in a bundle."""
-
-    def run(messages: list[bytes], *arguments: object) -> tuple[list[Pair], int]:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(row_twin, "BUNDLED_MIN", 1)
-            records, last = write(messages, *arguments)
-        # Of no message there is nothing to bundle.
-        assert isinstance(records, RecordBundle) == bool(messages)
-        found = [*records]
-        assert len(records) == len(found)
-        return found, last
-
-    return run
 
 
 def _title(name: str) -> str:

@@ -14,7 +14,7 @@ from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import read_all
 from runtime.kafka.errors import FencedError, OversizedError
 from runtime.kafka.producer import PlainProducer, TransactionalProducer
-from schemas.bundles import Bundle, Pair, RecordBundle
+from schemas.bundles import Around, Bundle, Pair, RecordBundle
 from schemas.errors import ErrorKind, TailraceError
 from schemas.twin import built
 from tests.kit.topics import read_raw
@@ -50,7 +50,14 @@ def producer(kafka_server: KafkaAddress, replication: str, reported: int | None)
 
 
 def _bundled(pairs: list[Pair]) -> Sequence[Pair]:
-    return RecordBundle(Bundle.of([key for key, _ in pairs], [value for _, value in pairs]))
+    """Bundle all but tombstones: behind the value of each follows its number."""
+
+    def write(rows: list[tuple[bytes | None, bytes]], seq: int) -> list[Pair]:
+        return [(key, b"%b#%d" % (body, number)) for number, (key, body) in enumerate(rows, seq + 1)]
+
+    rows = [(key, value) for key, value in pairs if value is not None]
+    bundle = Bundle.of([key for key, _ in rows], [body for _, body in rows])
+    return RecordBundle(bundle, Around(b"", b"#", b"", is_json=True), 0, write)
 
 
 @pytest.fixture(params=[lambda pairs: pairs, _bundled], ids=["list", "bundle"])
@@ -83,15 +90,15 @@ def test_a_committed_run_is_there_whole_and_in_order_by_key(
     producer: TransactionalProducer,
     run_of: Callable[[list[Pair]], Sequence[Pair]],
 ) -> None:
-    pairs: list[Pair] = [(b"k%d" % (i % 7), b"%d" % i) for i in range(5000)]
+    run = run_of([(b"k%d" % (i % 7), b"%d" % i) for i in range(5000)])
     producer.begin()
-    producer.produce_run(topic, run_of(pairs))
+    producer.produce_run(topic, run)
     producer.produce(topic, b"k0", None)
     producer.commit()
     by_key: dict[bytes | None, list[bytes | None]] = {}
     for _, key, value in records(kafka_server, topic):
         by_key.setdefault(key, []).append(value)
-    assert by_key[b"k1"] == [b"%d" % i for i in range(5000) if i % 7 == 1]
+    assert by_key[b"k1"] == [value for _, value in run][1::7]
     assert by_key[b"k0"][-1] is None
     assert sum(map(len, by_key.values())) == 5001
 
@@ -183,14 +190,15 @@ def test_a_full_queue_is_waited_for_and_loses_nothing(
 ) -> None:
     small = {"queue.buffering.max.messages": 100, "linger.ms": 0}
     producer = TransactionalProducer(kafka_server.settings, f"{replication}.small", overrides=small, reported=reported)
+    run = run_of([(b"k", b"%d" % i) for i in range(3000)])
     try:
         producer.init()
         producer.begin()
-        producer.produce_run(topic, run_of([(b"k", b"%d" % i) for i in range(3000)]))
+        producer.produce_run(topic, run)
         producer.commit()
     finally:
         producer.close()
-    assert values(kafka_server, topic) == [b"%d" % i for i in range(3000)]
+    assert values(kafka_server, topic) == [value for _, value in run]
 
 
 def test_a_record_that_the_topic_refuses_fails_the_transaction_with_the_setting_to_raise(
@@ -223,15 +231,17 @@ def test_a_record_that_the_client_refuses_is_told_and_what_follows_it_is_not_tak
     run_of: Callable[[list[Pair]], Sequence[Pair]],
 ) -> None:
     large = secrets.token_bytes(1_000_001)
+    run = run_of([(b"k", b"1"), (b"k", None), (None, b""), (b"k", large), (b"k", b"5")])
+    *taken, refused, _ = run
     producer.begin()
-    with pytest.raises(OversizedError, match="1,000,002 bytes") as caught:
-        producer.produce_run(topic, run_of([(b"k", b"1"), (b"k", None), (None, b""), (b"k", large), (b"k", b"5")]))
-    assert caught.value.index == 3
+    with pytest.raises(OversizedError, match=f"{1 + len(refused[1] or b''):,} bytes") as caught:
+        producer.produce_run(topic, run)
+    assert caught.value.index == len(taken)
     producer.produce_run(topic, [(b"k", b"4")])
     producer.commit()
-    found = records(kafka_server, topic)
-    assert [value for _, key, value in found if key] == [b"1", None, b"4"]
-    assert [value for _, key, value in found if not key] == [b""]
+    found = [(key, value) for _, key, value in records(kafka_server, topic)]
+    assert [pair for pair in found if pair[0]] == [*(pair for pair in taken if pair[0]), (b"k", b"4")]
+    assert [pair for pair in found if not pair[0]] == [pair for pair in taken if not pair[0]]
 
 
 def test_what_is_not_delivered_is_named_as_far_as_it_is_reported(kafka_server: KafkaAddress, replication: str) -> None:

@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 from runtime.kafka import queues
 from runtime.kafka.producer import TransactionalProducer
 from runtime.kafka.queues import Queue, queue_of
-from schemas.bundles import Bundle, Pair, RecordBundle
+from schemas.bundles import Pair, RecordBundle
 from schemas.codecs import Format, compile_encoder
 from schemas.errors import TailraceError
 from schemas.table import Column, TableName, TableSchema
@@ -153,19 +153,6 @@ def test_records_of_a_bundle_are_put_together_and_added(format_: Format, keyed: 
     assert library.taken == expected
     assert library.calls[0] == (CLIENT, b"t")
     assert library.calls[-1] == TOPIC
-
-
-def test_records_in_a_bundle_are_added_as_they_are() -> None:
-    library = Library()
-    pairs: list[Pair] = [(b"k", b"v"), (b"", b""), (None, b"w"), (b"k", None), (None, None)] * 300
-    found = queue(library)
-    records = RecordBundle(Bundle.of([key for key, _ in pairs], [value for _, value in pairs]))
-    assert found.add("t", 1, records, 0) == len(pairs)
-    assert library.taken == pairs
-    # Of one that is too large, and of what is behind it, nothing is added.
-    large: list[Pair] = [(b"k", b"v"), (b"k", b"a" * 100), (b"k", b"b")]
-    records = RecordBundle(Bundle.of([key for key, _ in large], [value for _, value in large]))
-    assert [found.add("t", 0, records, at) for at in (0, 1, 2)] == [1, 1, 3]
 
 
 def test_large_records_of_a_bundle_are_put_together_one_by_one() -> None:

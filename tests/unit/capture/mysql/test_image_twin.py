@@ -30,7 +30,7 @@ from schemas.twin import built, kinds
 from schemas.twin.odd import Odd
 from schemas.types import Family
 from schemas.types.forms import is_loose
-from tests.kit.twin import bundled, unbuilt
+from tests.kit.twin import unbuilt
 from tests.unit.capture.mysql.images import COLUMNS, cell, image, mapped
 from tests.unit.capture.mysql.test_binary_json import documents, encode
 
@@ -173,7 +173,6 @@ def test_the_twin_writes_what_reading_and_encoding_writes(
     expected = _outcome(by_reading)
     assert write is not None
     assert _outcome(lambda: write(messages, block, 8190, tombstones)) == expected
-    assert _outcome(lambda: bundled(write)(messages, block, 8190, tombstones)) == expected
     if not isinstance(expected, ErrorKind):
         assert [form.read(message) for message in messages] == _read(case, op, event)
 
@@ -225,7 +224,7 @@ def test_usual_changes_are_written_without_a_second_reading(twin: Twin | None, f
     expected = encoder.run(changes, block, 1, True)
     form.read = None  # type: ignore[method-assign, assignment]
     write = encoder._functions["logged_by_twin"](form, twin.images)
-    assert write(messages, block, 1, True) == bundled(write)(messages, block, 1, True) == expected
+    assert write(messages, block, 1, True) == expected
     assert len(expected[0]) == 4
 
 

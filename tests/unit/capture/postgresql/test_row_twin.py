@@ -24,7 +24,7 @@ from schemas.codecs import Format, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import Column, TableName, TableSchema
 from schemas.twin import built, kinds
-from tests.kit.twin import bundled, unbuilt
+from tests.kit.twin import unbuilt
 from tests.unit.capture.postgresql import wire
 
 MODULES = [pytest.param(unbuilt("rows"), id="unbuilt"), pytest.param(built("rows"), id="built")]
@@ -192,7 +192,6 @@ def test_the_twin_writes_what_the_generated_functions_write(
             return
         expected = error.kind
     assert _outcome(twin, messages, *arguments) == expected
-    assert _outcome(bundled(twin), messages, *arguments) == expected
 
 
 @st.composite
@@ -220,7 +219,7 @@ def test_usual_rows_are_written_without_a_second_reading(module: ModuleType | No
         expected = encoder._functions["logged_by_python"](form)(messages, block, 1, True)
         form.read = None  # type: ignore[method-assign, assignment]
         write = encoder._functions["logged_by_twin"](form, module)
-        assert write(messages, block, 1, True) == bundled(write)(messages, block, 1, True) == expected
+        assert write(messages, block, 1, True) == expected
 
 
 @pytest.mark.parametrize("format_", Format)
@@ -241,10 +240,7 @@ def test_a_text_that_is_not_utf8_is_no_json(module: ModuleType | None, format_: 
             assert (found is ErrorKind.DECODE) == (format_ is not Format.AVRO)
 
 
-@pytest.mark.parametrize("form_of", [lambda write: write, bundled], ids=["list", "bundle"])
-def test_large_messages_and_such_as_find_no_memory_are_read_the_careful_way(
-    form_of: Callable[[Callable[..., object]], Callable[..., object]],
-) -> None:
+def test_large_messages_and_such_as_find_no_memory_are_read_the_careful_way() -> None:
     module, (table, form) = unbuilt("rows"), (CASES[0][0], copy(CASES[0][1]))
     encoder = compile_encoder(table, Format.AVRO, replication="shop", connector="postgresql", database="shop")
     block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=3, now_us=4)
@@ -268,7 +264,7 @@ def test_large_messages_and_such_as_find_no_memory_are_read_the_careful_way(
     form.read = counted  # type: ignore[method-assign, assignment]
     module.Writer.run.__globals__["bytearray"] = bytearray_
     expected = encoder._functions["logged_by_python"](form)(messages, block, 1, True)
-    write = form_of(encoder._functions["logged_by_twin"](form, module))
+    write = encoder._functions["logged_by_twin"](form, module)
     assert write(messages, block, 1, True) == expected
     assert careful == [middle, large]
 
