@@ -1,7 +1,8 @@
 """One active capture per replication: the member of a consumer group that has the one partition of its topic.
 
-Nothing is consumed: the group is Kafka's own election. A capture that hangs is voted out after the session time-out;
-when it wakes, the transactional id of its successor fences it, whatever it believes.
+Nothing is consumed: the group is Kafka's own election. A capture that stands still is voted out after the session
+time-out, one whose loop alone does after `POLL_INTERVAL_S`; when it wakes, the transactional id of its successor fences
+it, whatever it believes.
 """
 
 from __future__ import annotations
