@@ -59,11 +59,10 @@ def grants(target: MysqlTarget, schemas: Sequence[str]) -> list[str]:
     """Return the lines that make the target's user, once its password stands in them, and give it what it needs and
     nothing more, for an administrator to run, once or more.
 
-    It makes no databases: those that it will write are made here. `%` stands for the host that it comes from. How names
-    are written the server says, where it can be asked: the user may not be there yet.
+    It makes no databases: those that it will write are made here. How names are written, and for which hosts the
+    account is, the server says, where it can be asked: the user may not be there yet.
     """
-    in_part = _revokes_in_part(target)
-    user = f"{literal(target.user)}@'%'"
+    in_part, user = _asked(target)
     mapped = sorted({target.schema_map.get(schema, target.database or schema) for schema in schemas})
     control = quoted(target.control_schema)
     return [
@@ -84,14 +83,24 @@ def _any_table(schema: str, revokes_in_part: bool | None) -> str:
     return f"{quoted(escaped)}.*" + (" /* without backslashes where partial_revokes is on */" if is_doubtful else "")
 
 
-def _revokes_in_part(target: MysqlTarget) -> bool | None:
+def _asked(target: MysqlTarget) -> tuple[bool | None, str]:
+    """Ask the server whether rights can be revoked in part, and who the user is; None, and one for all hosts, where it
+    does not say.
+    """
     link = Link(target)
     try:
-        return any(value == "ON" for _, value in link.rows("show global variables like 'partial_revokes'"))
+        in_part = any(value == "ON" for _, value in link.rows("show global variables like 'partial_revokes'"))
+        return in_part, _account(target, str(link.value("select current_user()")))
     except (pymysql.Error, TailraceError):
-        return None
+        return None, _account(target, "")
     finally:
         link.discard()
+
+
+def _account(target: MysqlTarget, logged_in: str) -> str:
+    """Write the account that the user is logged in as, which may be for some hosts only, as `grant` does."""
+    name, _, host = logged_in.rpartition("@")
+    return f"{literal(target.user)}@{literal(host if name == target.user else '%')}"
 
 
 class _Check:
@@ -205,7 +214,7 @@ class _Check:
 
     def _rights(self) -> dict[str, set[str]]:
         """Return the user's rights by database; under `*` those on all."""
-        who = "'" + self._user.replace("@", "'@'", 1) + "'"
+        who = "'{}'@'{}'".format(*self._user.rsplit("@", 1))
         found: dict[str, set[str]] = {"*": set()}
         for (right,) in self._link.rows(
             "select privilege_type from information_schema.user_privileges where grantee = %s", (who,)
@@ -233,7 +242,7 @@ class _Check:
             yield warns(
                 "target-rights",
                 f"the user seems to have no right to {', '.join(lacking)} in database {schema}",
-                remedy=f"grant {', '.join(lacking)} on {place} to {literal(self._target.user)}@'%'",
+                remedy=f"grant {', '.join(lacking)} on {place} to {_account(self._target, self._user)}",
             )
 
     def _table(self, source: TableSchema) -> Iterator[Finding]:

@@ -40,7 +40,7 @@ def test_keys_that_differ_by_blanks_are_rows_apart_or_refused(
     assert pets() == {"a": "1", "b": "3"}
     (rejection,) = sink.apply(TableBatch(PETS, upserts=[("a ", 2)]))
     sink.rollback()
-    assert "differs by blanks" in rejection.error.message or more
+    assert ("differs by blanks" in rejection.error.message) is not bool(more), "an index has its own say"
     assert write(sink, TableBatch(PETS, updates=[("a ", 9)], deletes=[("b ",)])) == []
     assert pets() == {"a": "1", "b": "3"}
     assert sink.present(PETS, [("a",), ("a ",), ("b  ",)]) == [True, False, False]
