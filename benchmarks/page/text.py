@@ -74,7 +74,7 @@ The table of ten columns:
 | `wide`   | sixty columns                                                   |
 | `texts`  | a text of 10 kB in each row                                     |
 | `tiny`   | the ten columns, changed in transactions of one row             |
-| `huge`   | the ten columns, a million changes in one transaction           |
+| `huge`   | the ten columns, all changes in one transaction                 |
 | `full`   | the ten columns under `replica identity full`                   |
 
 ## Limits
