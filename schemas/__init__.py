@@ -1,6 +1,6 @@
 """The contract between capture and apply: table schemas, types, codecs, topics, errors.
 
-Pure Python without I/O. Every other room may import this one; it imports none of them.
+Pure Python without I/O. Every other package may import this one; it imports none of them.
 
 - What moves: `table`, `types`, `changes`, `position`, `matching` columns of two versions, `large_values`.
 - How it is written: `envelope`, `format`, `codecs` made `per_table` and their compiled `twin`, `bundles` of records,

@@ -11,7 +11,7 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
-from tests.unit.architecture.tree import ROOMS, ROOT, excused, files, module_name, parsed, python_files, text
+from tests.unit.architecture.tree import PACKAGES, ROOT, excused, files, module_name, parsed, python_files, text
 
 FILE_LINES_MAX = 450
 TEST_FILE_LINES_MAX = 700
@@ -85,21 +85,21 @@ def test_every_module_says_what_it_is() -> None:
     _report(faults)
 
 
-def test_a_room_that_tells_of_its_modules_tells_of_all() -> None:
+def test_a_package_that_tells_of_its_modules_tells_of_all() -> None:
     faults = []
-    rooms = ["schemas", "capture", "apply"]
-    rooms += ["capture/full_load", "capture/publishing", "apply/batching", "apply/trouble"]
-    for room in map(Path, rooms):
-        told = set(re.findall(r"`(\w+)`", ast.get_docstring(parsed(room / "__init__.py")) or ""))
-        within = (path.relative_to(room) for path in python_files() if path.is_relative_to(room))
+    packages = ["schemas", "capture", "apply"]
+    packages += ["capture/full_load", "capture/publishing", "apply/batching", "apply/trouble"]
+    for package in map(Path, packages):
+        told = set(re.findall(r"`(\w+)`", ast.get_docstring(parsed(package / "__init__.py")) or ""))
+        within = (path.relative_to(package) for path in python_files() if path.is_relative_to(package))
         there = {path.with_suffix("").parts[0] for path in within} - {"__init__"}
-        faults += [f"{room}/__init__.py: {name}" for name in sorted(told ^ there)]
+        faults += [f"{package}/__init__.py: {name}" for name in sorted(told ^ there)]
     _report(faults)
 
 
 def test_shipped_code_avoids_what_has_a_better_form() -> None:
     faults = []
-    for path in python_files(*ROOMS):
+    for path in python_files(*PACKAGES):
         if str(path) in BANNED_ALLOWED:
             continue
         for number, line in enumerate(text(path).splitlines(), 1):
@@ -152,7 +152,7 @@ def test_sql_is_in_lower_case() -> None:
 def test_log_events_are_lower_case_and_constant() -> None:
     """An event is a constant that one can search for; what varies is in its fields."""
     faults = []
-    for path in python_files(*ROOMS):
+    for path in python_files(*PACKAGES):
         for node in ast.walk(parsed(path)):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
@@ -177,7 +177,7 @@ def test_every_module_is_used() -> None:
         for name in _named_in(path)
     )
     faults = []
-    for path in python_files(*ROOMS):
+    for path in python_files(*PACKAGES):
         if path.name in {"__init__.py", "__main__.py"} or str(path) in ONLY_FOR_TESTS:
             continue
         if 'if __name__ == "__main__":' in text(path):

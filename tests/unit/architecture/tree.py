@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-ROOMS = ("schemas", "runtime", "capture", "apply", "control", "deploy")
+PACKAGES = ("schemas", "runtime", "capture", "apply", "control", "deploy")
 """The packages that are shipped."""
 
 
@@ -20,9 +20,9 @@ def files() -> tuple[Path, ...]:
     return tuple(Path(name) for name in sorted(set(listed.split("\0"))) if name and (ROOT / name).is_file())
 
 
-def python_files(*rooms: str) -> list[Path]:
+def python_files(*packages: str) -> list[Path]:
     """Return the Python files below the given top directories; without any, all of them."""
-    return [path for path in files() if path.suffix == ".py" and (not rooms or path.parts[0] in rooms)]
+    return [path for path in files() if path.suffix == ".py" and (not packages or path.parts[0] in packages)]
 
 
 @cache

@@ -14,7 +14,7 @@ import pytest
 
 from runtime.failpoints import FAILPOINTS, VARIABLE, arm, hit
 from schemas.errors import ErrorKind, TailraceError
-from tests.unit.architecture.tree import ROOMS, python_files, text
+from tests.unit.architecture.tree import PACKAGES, python_files, text
 
 DEADLINE_S = 60
 
@@ -44,7 +44,8 @@ def start(failpoint: str | None) -> subprocess.Popen[str]:
 
 
 def test_every_failpoint_stands_once_in_the_code() -> None:
-    found = Counter(name for path in python_files(*ROOMS) for name in re.findall(r"\bhit\(\"([^\"]+)\"\)", text(path)))
+    texts = [text(path) for path in python_files(*PACKAGES)]
+    found = Counter(name for each in texts for name in re.findall(r"\bhit\(\"([^\"]+)\"\)", each))
     assert found == dict.fromkeys(FAILPOINTS, 1)
 
 
