@@ -30,13 +30,14 @@ from apply.sink import (
 )
 from apply.values import Values
 from runtime.logging import get_logger
-from schemas.changes import Row, StagedForm
+from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, of_error, warns
 from schemas.mappings.keys import Claims
 from schemas.mappings.mapped_table import map_table
 from schemas.mappings.rules import TransformationRule
 from schemas.per_table import PerSchema
+from schemas.row_forms import StagedForm
 from schemas.table import TableName, TableSchema
 
 log = get_logger(__name__)

@@ -20,9 +20,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from schemas.changes import Row, StagedForm
+from schemas.changes import Row
 from schemas.errors import TailraceError
 from schemas.large_values import LargeValue
+from schemas.row_forms import StagedForm
 from schemas.table import TableName, TableSchema
 
 

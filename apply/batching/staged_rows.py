@@ -11,8 +11,9 @@ from functools import cached_property, partial
 from typing import NamedTuple, cast, overload
 
 from apply.sink import Sink, StagingSink
-from schemas.changes import Row, StagedForm
+from schemas.changes import Row
 from schemas.codecs import Decoder
+from schemas.row_forms import StagedForm
 
 
 class Staging(NamedTuple):

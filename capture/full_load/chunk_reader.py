@@ -12,11 +12,12 @@ from typing import Any, Generic, TypeVar
 from capture.cutting import Cutting
 from capture.full_load.cuts import by_turns
 from capture.source import WHOLE, Chunk, UnreachableError
-from schemas.changes import CopiedForm, Row, UnreadRows
+from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.large_values import FiledMessage, LargeValue
 from schemas.mappings.filters import RowFilter
 from schemas.mappings.segments import Partition, Segment
+from schemas.row_forms import CopiedForm, UnreadRows
 from schemas.table import TableName, TableSchema
 
 RUN_ROWS_MAX, RUN_BYTES_MAX = 1_000, 1 << 20
@@ -32,7 +33,7 @@ _UNREADABLE = (struct_error, IndexError, ValueError, KeyError, OverflowError, Ar
 
 
 class ReadForm:
-    """Rows that a function reads, one by one. Implements `schemas.changes.CopiedForm`, as what the compiled twin does
+    """Rows that a function reads, one by one. Implements `schemas.row_forms.CopiedForm`, as what the compiled twin does
     not know.
     """
 
@@ -58,7 +59,7 @@ class ReadForm:
             raise
 
     def take_out(self, message: bytes | FiledMessage, least: int) -> tuple[bytes, list[LargeValue]]:
-        """See `schemas.changes.WrittenForm`."""
+        """See `schemas.row_forms.WrittenForm`."""
         cutting = Cutting(message, least)
         try:
             self._cut(cutting)
@@ -70,15 +71,15 @@ class ReadForm:
         """Take large values out, as far as they stand in the row as they do in records."""
 
     def kind(self, _column: int) -> int | None:
-        """See `schemas.changes.WrittenForm`."""
+        """See `schemas.row_forms.WrittenForm`."""
         return None
 
     def value(self, column: int) -> Callable[[bytes, int, int], Any]:
-        """See `schemas.changes.WrittenForm`."""
+        """See `schemas.row_forms.WrittenForm`."""
         raise NotImplementedError(f"no value of column {column} is read by itself")
 
     def plan(self) -> dict[str, Any]:
-        """See `schemas.changes.WrittenForm`."""
+        """See `schemas.row_forms.WrittenForm`."""
         return {}
 
 

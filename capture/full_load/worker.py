@@ -23,12 +23,12 @@ from capture.sources import open_snapshot_reader
 from runtime import garbage, heap, logging
 from runtime.spool import Spool
 from schemas.bundles import Bundle
-from schemas.changes import UnreadRows
 from schemas.codecs import Encoder, SchemaIds, compile_encoder, forget_encoders
 from schemas.errors import ErrorKind, TailraceError
 from schemas.large_values import LargeValue, least_bytes
 from schemas.mappings.segments import Segment
 from schemas.routing import inner_format, route
+from schemas.row_forms import UnreadRows
 from schemas.settings import Settings
 from schemas.table import TableSchema
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from schemas import envelope
 from schemas.bundles import Pair
-from schemas.changes import LoggedLines
 from schemas.codecs import row_twin, wire
 from schemas.codecs.avro_reader import row_reader, whole
 from schemas.codecs.codec import Block, Encoder, Functions, Registered, SchemaIds
@@ -30,6 +29,7 @@ from schemas.codecs.generate import (
 )
 from schemas.format import Format
 from schemas.registry import avro_schema, canonical_text, schema_id_of
+from schemas.row_forms import LoggedLines
 from schemas.table import TableSchema
 from schemas.types.forms import FORMS, is_loose
 from schemas.types.varints import CONTINUED, long, unsigned

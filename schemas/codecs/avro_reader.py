@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from schemas import envelope
-from schemas.changes import UNCHANGED, Row, StagedForm
+from schemas.changes import UNCHANGED, Row
 from schemas.codecs import wire
 from schemas.codecs.codec import Decoder, Facts, Functions
 from schemas.codecs.facts import Places, facts_reader
@@ -24,6 +24,7 @@ from schemas.codecs.generate import (
 )
 from schemas.codecs.record_twin import Read, rows, staged
 from schemas.format import Format
+from schemas.row_forms import StagedForm
 from schemas.table import TableSchema
 from schemas.twin import built
 from schemas.types.forms import FORMS

@@ -12,9 +12,10 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from schemas.bundles import Around, Bundle, Pair, RecordBundle
-from schemas.changes import CopiedForm, LoggedForm, Row, RowChanges, SmallTransactions, StagedForm, UnreadRows
+from schemas.changes import Row, RowChanges, SmallTransactions
 from schemas.errors import TailraceError
 from schemas.format import Format
+from schemas.row_forms import CopiedForm, LoggedForm, StagedForm, UnreadRows
 from schemas.table import TableSchema
 
 Encoded = tuple[list[bytes | None], list[bytes]]

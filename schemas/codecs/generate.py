@@ -14,9 +14,10 @@ from types import CodeType
 from typing import Any, TypeVar
 
 from schemas.bundles import Pair
-from schemas.changes import UNCHANGED, LoggedForm, LoggedLines, Row, StagedForm
+from schemas.changes import UNCHANGED, Row
 from schemas.codecs.codec import Block
 from schemas.errors import ErrorKind, TailraceError
+from schemas.row_forms import LoggedForm, LoggedLines, StagedForm
 from schemas.table import TableSchema
 from schemas.types.forms import NAMES
 

@@ -15,7 +15,6 @@ import orjson
 
 from schemas import envelope
 from schemas.bundles import Pair
-from schemas.changes import LoggedLines
 from schemas.codecs import row_twin
 from schemas.codecs.codec import Block, Encoder, Functions, Registered
 from schemas.codecs.generate import (
@@ -30,6 +29,7 @@ from schemas.codecs.generate import (
 )
 from schemas.codecs.json_reader import row_reader
 from schemas.format import Format
+from schemas.row_forms import LoggedLines
 from schemas.table import Column, TableSchema
 from schemas.types.forms import FORMS
 

@@ -14,12 +14,13 @@ from typing import Any
 import orjson
 
 from schemas import envelope
-from schemas.changes import Row, StagedForm
+from schemas.changes import Row
 from schemas.codecs.codec import Decoder, Facts, Functions
 from schemas.codecs.facts import Places, facts_reader
 from schemas.codecs.generate import arrange, compile_functions, compile_staged, guarded, guarded_many, indent, names
 from schemas.codecs.record_twin import Read, rows, staged
 from schemas.format import Format
+from schemas.row_forms import StagedForm
 from schemas.table import TableSchema
 from schemas.twin import built
 from schemas.types.forms import FORMS

@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 
-from schemas.changes import StagedForm
 from schemas.codecs.generate import compile_function
 from schemas.format import Format
+from schemas.row_forms import StagedForm
 from schemas.table import TableSchema
 from schemas.twin import WRITERS, built, kinds
 from schemas.types import LogicalType

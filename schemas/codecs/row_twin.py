@@ -10,9 +10,10 @@ from typing import Any
 import orjson
 
 from schemas.bundles import Bundle, Pair
-from schemas.changes import CopiedForm, LoggedForm, Row, WrittenForm
+from schemas.changes import Row
 from schemas.codecs.codec import Block, Encoded
 from schemas.codecs.generate import compile_function, whole_before
+from schemas.row_forms import CopiedForm, LoggedForm, WrittenForm
 from schemas.table import Column, TableSchema
 from schemas.twin import WRITERS, built, kinds
 from schemas.types.forms import is_loose

@@ -22,10 +22,10 @@ from apply.sinks.mysql.memory_load import PACKET_BYTES_MAX, MemoryConnection, st
 from apply.sinks.mysql.names import STORAGE, literal, quoted
 from runtime import clock
 from runtime.tls import client_context
-from schemas.changes import APPLIED_COMMENT, APPLIED_TABLE
 from schemas.endpoints.mysql import MysqlTarget
 from schemas.endpoints.section import TlsMode
 from schemas.errors import ErrorKind, TailraceError
+from schemas.loopback import APPLIED_COMMENT, APPLIED_TABLE
 
 SQL_MODE = (
     "STRICT_ALL_TABLES",

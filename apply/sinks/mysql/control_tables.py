@@ -20,8 +20,8 @@ from apply.sink import TopicPartition
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.errors import DUPLICATE, code_of
 from apply.sinks.mysql.names import STORAGE, literal, qualified, quoted
-from schemas.changes import APPLIED_DROP_COMMENT
 from schemas.errors import ErrorKind, TailraceError
+from schemas.loopback import APPLIED_DROP_COMMENT
 from schemas.table import TableName, TableSchema
 
 _REFERS = "json_contains(document, %s, '$.foreign_keys')"

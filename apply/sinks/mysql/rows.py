@@ -49,7 +49,7 @@ def numbered(lines: Sequence[bytes]) -> bytes:
 
 @dataclass(frozen=True)
 class LineForm:
-    """How rows become lines. Implements `schemas.changes.StagedForm`. Forms of the same fields are equal."""
+    """How rows become lines. Implements `schemas.row_forms.StagedForm`. Forms of the same fields are equal."""
 
     fields: tuple[Field, ...]
     writer: ClassVar[str] = "LoadLines"

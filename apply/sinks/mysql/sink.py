@@ -19,10 +19,10 @@ from apply.sinks.mysql.preparation import Preparation
 from apply.sinks.mysql.stages import Stages
 from apply.sinks.mysql.statements import TablePlan, usual_form
 from apply.sinks.mysql.writer import Writer
-from schemas.changes import StagedForm
 from schemas.endpoints.mysql import MysqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.policies import ExistingTables
+from schemas.row_forms import StagedForm
 from schemas.table import Column, TableName, TableSchema
 
 

@@ -19,9 +19,9 @@ from apply.sinks.postgresql.names import literal
 from apply.sinks.postgresql.rows import gathered, streamed
 from runtime.postgresql_login import TLS_REFUSED, why_refused
 from runtime.waiting import wait_for
-from schemas.changes import APPLIED_PREFIX
 from schemas.endpoints.postgresql import PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
+from schemas.loopback import APPLIED_PREFIX
 
 _COPY_BLOCK_BYTES = 1 << 20
 """What is handed to libpq at once: large enough to be cheap, small enough not to double a batch's memory."""

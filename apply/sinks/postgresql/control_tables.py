@@ -13,7 +13,7 @@ from apply.frames.relational.control_tables import RelationalControlTables, Spel
 from apply.sink import TopicPartition
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.names import literal, quoted
-from schemas.changes import APPLIED_DDL_PREFIX
+from schemas.loopback import APPLIED_DDL_PREFIX
 from schemas.table import TableName, TableSchema
 
 ADVISORY_CLASS = 0x7461696C

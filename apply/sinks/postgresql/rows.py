@@ -120,7 +120,7 @@ def _places(piece: bytes, stand_in: bytes) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class LineForm:
-    """How rows become lines. Implements `schemas.changes.StagedForm`. Forms of the same fields are equal."""
+    """How rows become lines. Implements `schemas.row_forms.StagedForm`. Forms of the same fields are equal."""
 
     fields: tuple[Field, ...]
     writer: ClassVar[str] = "CopyLines"

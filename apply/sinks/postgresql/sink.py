@@ -22,10 +22,10 @@ from apply.sinks.postgresql.preparation import Preparation
 from apply.sinks.postgresql.stages import Stages
 from apply.sinks.postgresql.statements import TablePlan, usual_form
 from apply.sinks.postgresql.writer import Writer
-from schemas.changes import StagedForm
 from schemas.endpoints.postgresql import PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.policies import ExistingTables
+from schemas.row_forms import StagedForm
 from schemas.table import Column, TableName, TableSchema
 
 

@@ -29,7 +29,7 @@ _NUMBERS = frozenset(
 
 
 class CellForm(ReadForm):
-    """How the rows of a table come. Implements `schemas.changes.CopiedForm`."""
+    """How the rows of a table come. Implements `schemas.row_forms.CopiedForm`."""
 
     writer = "CellWriter"
 

@@ -34,7 +34,7 @@ class Images(NamedTuple):
 class ImageForm:
     """How messages hold a table's changes: a byte for the operation, then the images, which have all columns.
 
-    Implements `schemas.changes.LoggedForm`.
+    Implements `schemas.row_forms.LoggedForm`.
     """
 
     writer = "ImageWriter"

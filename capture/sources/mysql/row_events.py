@@ -11,9 +11,10 @@ from capture.sources.mysql.packets import Packet, length_at
 from capture.sources.mysql.refusals import UNREADABLE, unreadable
 from capture.sources.mysql.statements import Statement
 from capture.sources.mysql.versions import Resolved, Versions
-from schemas.changes import APPLIED_TABLE, UNCHANGED, Row, RowChanges, SchemaChange, Transaction
+from schemas.changes import UNCHANGED, Row, RowChanges, SchemaChange, Transaction
 from schemas.errors import ErrorKind, TailraceError
 from schemas.large_values import PIECE_BYTES
+from schemas.loopback import APPLIED_TABLE
 from schemas.table import TableSchema
 
 _BODY = 1 + binlog.HEADER_BYTES

@@ -31,11 +31,12 @@ from capture.sources.mysql.types import reader, selected
 from runtime.clock import monotonic, sleep
 from runtime.logging import get_logger
 from runtime.spool import SpooledMessage
-from schemas.changes import CopiedForm, Transaction
+from schemas.changes import Transaction
 from schemas.endpoints.mysql import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.filters import RowFilter
 from schemas.mappings.segments import Partition, Segment
+from schemas.row_forms import CopiedForm
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import orjson
 
-from schemas.changes import APPLIED_COMMENT, APPLIED_DROP_COMMENT, SchemaChange
+from schemas.changes import SchemaChange
+from schemas.loopback import APPLIED_COMMENT, APPLIED_DROP_COMMENT
 from schemas.table import TableName, TableSchema
 
 ANSI_QUOTES, NO_BACKSLASH_ESCAPES = 0x4, 0x100000

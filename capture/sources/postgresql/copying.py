@@ -35,7 +35,7 @@ _STALL_S = 600
 
 
 class CopyForm(ReadForm):
-    """How the rows of a table come. Implements `schemas.changes.CopiedForm`."""
+    """How the rows of a table come. Implements `schemas.row_forms.CopiedForm`."""
 
     writer = "CopyWriter"
 

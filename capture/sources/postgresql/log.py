@@ -29,8 +29,6 @@ from runtime.logging import get_logger
 from runtime.spool import SpooledMessage
 from runtime.waiting import wait_for
 from schemas.changes import (
-    APPLIED_DDL_PREFIX,
-    APPLIED_PREFIX,
     Begin,
     Change,
     Commit,
@@ -43,6 +41,7 @@ from schemas.changes import (
 )
 from schemas.errors import ErrorKind, TailraceError
 from schemas.large_values import PIECE_BYTES
+from schemas.loopback import APPLIED_DDL_PREFIX, APPLIED_PREFIX
 from schemas.position import Position
 from schemas.table import TableName
 

@@ -8,7 +8,8 @@ from hashlib import sha256
 import pytest
 
 from capture.source import Chunk
-from schemas.changes import UNCHANGED, RowChanges, UnreadRows
+from schemas.changes import UNCHANGED, RowChanges
+from schemas.row_forms import UnreadRows
 from tests.integration.mysql_source.reading import Reading, flatten
 from tests.kit.large_values import digests
 

@@ -10,7 +10,8 @@ import pytest
 from capture.source import Chunk, LogReader, Source
 from capture.sources.postgresql import frames
 from capture.sources.postgresql.snapshot import PostgresqlSnapshotReader
-from schemas.changes import Change, Commit, Heartbeat, RowChanges, UnreadRows
+from schemas.changes import Change, Commit, Heartbeat, RowChanges
+from schemas.row_forms import UnreadRows
 from tests.integration.postgresql_source import reading
 from tests.kit.large_values import digests
 from tests.kit.servers import Database

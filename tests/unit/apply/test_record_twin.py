@@ -19,12 +19,13 @@ from apply.sinks.mysql.statements import usual_form as mysql_form
 from apply.sinks.postgresql.rows import LineForm
 from apply.sinks.postgresql.statements import usual_form as postgresql_form
 from apply.sinks.postgresql.types import wire_of
-from schemas.changes import UNCHANGED, Row, RowChanges, StagedForm, Transaction
+from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
 from schemas.codecs import Decoder, compile_decoder, compile_encoder
 from schemas.codecs.generate import guarded_many
 from schemas.codecs.record_twin import rows
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
+from schemas.row_forms import StagedForm
 from schemas.table import Column, TableName, TableSchema
 from schemas.twin import built, kinds
 from schemas.twin.odd import LARGE_BYTES

@@ -16,9 +16,9 @@ from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.control_tables import ControlTables
 from apply.sinks.mysql.foreign import Server
 from apply.sinks.mysql.preparation import Preparation
-from schemas.changes import APPLIED_COMMENT, APPLIED_DROP_COMMENT, APPLIED_TABLE
 from schemas.endpoints.mysql import MysqlTarget
 from schemas.errors import ErrorKind, TailraceError
+from schemas.loopback import APPLIED_COMMENT, APPLIED_DROP_COMMENT, APPLIED_TABLE
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 

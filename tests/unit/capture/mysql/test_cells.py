@@ -6,8 +6,8 @@ import pytest
 
 from capture.sources.mysql.cells import CellForm
 from capture.sources.mysql.types import reader
-from schemas.changes import UnreadRows
 from schemas.errors import ErrorKind, TailraceError
+from schemas.row_forms import UnreadRows
 from schemas.table import Column, TableName, TableSchema
 
 NATIVES = ("bigint", "longtext character set utf8mb4", "longblob", "longtext character set latin1", "json")

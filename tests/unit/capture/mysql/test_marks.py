@@ -17,14 +17,8 @@ from capture.sources.mysql.position import position_of
 from capture.sources.mysql.replication import LogStream
 from capture.sources.mysql.row_events import Maps
 from capture.sources.mysql.versions import Resolved, Versions
-from schemas.changes import (
-    APPLIED_COMMENT,
-    APPLIED_DROP_COMMENT,
-    APPLIED_TABLE,
-    LogMessage,
-    SchemaChange,
-    Truncate,
-)
+from schemas.changes import LogMessage, SchemaChange, Truncate
+from schemas.loopback import APPLIED_COMMENT, APPLIED_DROP_COMMENT, APPLIED_TABLE
 from schemas.selection import Selection
 from schemas.table import TableName, TableSchema
 from tests.unit.capture.mysql.test_log import GROUP, Events, query

@@ -12,7 +12,8 @@ from capture.sources.postgresql.log import PostgresqlLog
 from capture.sources.postgresql.replication import LogStream
 from capture.sources.postgresql.types import TypeInfo, logical_type
 from capture.sources.postgresql.versions import Versions
-from schemas.changes import APPLIED_PREFIX, Change, Heartbeat, LogMessage, RowChanges, Truncate
+from schemas.changes import Change, Heartbeat, LogMessage, RowChanges, Truncate
+from schemas.loopback import APPLIED_PREFIX
 from schemas.position import Position
 from schemas.selection import Selection
 from schemas.table import Column, TableName, TableSchema

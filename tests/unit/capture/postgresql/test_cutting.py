@@ -20,11 +20,12 @@ from capture.sources.postgresql.types import TypeInfo, reader
 from runtime.spool import Spool, spooled
 from schemas import large_values
 from schemas.bundles import Bundle
-from schemas.changes import RowChanges, Transaction, UnreadRows
+from schemas.changes import RowChanges, Transaction
 from schemas.codecs import Encoder, Format, compile_decoder, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
 from schemas.large_values import LargeValue, WholeRecord, lacks
 from schemas.parts import reduced
+from schemas.row_forms import UnreadRows
 from schemas.table import Column, TableName, TableSchema
 from tests.kit.descriptors import few_descriptors
 from tests.unit.capture.postgresql import wire

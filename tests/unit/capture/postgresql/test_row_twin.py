@@ -19,9 +19,10 @@ from capture.sources.postgresql.copying import CopyForm
 from capture.sources.postgresql.pgoutput import TUPLE_AT, TableForm
 from capture.sources.postgresql.types import TypeInfo, reader
 from schemas.bundles import Pair
-from schemas.changes import Transaction, UnreadRows
+from schemas.changes import Transaction
 from schemas.codecs import Format, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
+from schemas.row_forms import UnreadRows
 from schemas.table import Column, TableName, TableSchema
 from schemas.twin import built, kinds
 from tests.kit.twin import unbuilt
