@@ -4,9 +4,10 @@ In the order in which to read it:
 
 - `service`: the rhythm of one group's member. `assembly` puts its parts together, with `limits` and `subscription`.
 - `applier`: one step after the other. `claims` says what is its own, `cursors` and `flow` where it reads, `order` and
-  `commit_order` what may follow what, `brokers` what Kafka knows beside the records.
+  `commit_order` what may follow what, `brokers` what Kafka knows beside the records, `recovery` what follows an error.
 - `batching`: from records to batches, by `schema_catalog` and `schema_stand_ins`; of Debezium's topics by `debezium`.
-- `writer`: a batch in one transaction, by `rows`, `grouping` and `prepared`. `outcome` is what became of it.
+- `writer`: a batch in one transaction, by `rows`, `grouping` and `prepared`, in the `writer_thread`. `outcome` is what
+  became of it.
 - `trouble`: what the target refused, or cannot take yet. `errors` are those of which more than their kind decides.
 - `completion`: ends of loads, at `barriers` of all appliers. `goal`: the end of the service. `report` and `journal`:
   what it says of itself.

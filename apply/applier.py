@@ -7,32 +7,29 @@ the way on is the same: forget what is not flushed, ask the target where it stan
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, wait
 from functools import partial
 
-from apply.batching.batch import Batch, Cut, Record, size_of
+from apply.batching.batch import Cut, Record, size_of
 from apply.batching.builder import BatchBuilder
 from apply.batching.versions import Versions
 from apply.claims import Claims
 from apply.commit_order import CommitOrder
-from apply.cursors import Consumer, Cursors, GroupCommits, Partition
+from apply.cursors import Consumer, GroupCommits, Partition
 from apply.errors import SuspendingError
 from apply.flow import Flow
 from apply.limits import DEFAULT_LIMITS, Limits, Room, check_parked
 from apply.order import KeyOrder
 from apply.outcome import EVERYTHING, Outcome
+from apply.recovery import Recovery
 from apply.sink import TopicPartition
 from apply.trouble.holds import Holds
 from apply.trouble.parking import ParkingLot
-from apply.trouble.truncates import Truncates
-from apply.trouble.waiting import Waiting
-from apply.writer import Writer
+from apply.writer_thread import WriterThread
 from runtime import clock
 from runtime.failpoints import hit
-from runtime.kafka.errors import SupplantedError
 from runtime.logging import get_logger
 from runtime.retry import Backoff
-from schemas.errors import Action, ErrorKind, TailraceError
+from schemas.errors import Action, TailraceError
 
 log = get_logger(__name__)
 
@@ -40,10 +37,9 @@ IDLE_WAIT_S = 0.2
 HELD_WAIT_S = 0.05
 BUSY_WAIT_S = 0.005
 """How long it is waited for the writer's answer at once, or for the rest of what cannot be handed over in parts."""
+CONGESTED_WAIT_S = 0.05
 CONGESTION_S = 1.0
 """After so long behind a slow target the consumer is served with everything paused: the group must hear from us."""
-FENCES_MAX = 5
-"""So many times in a row another applier may take over what the group says is ours; then something is wrong."""
 CONSUME_RECORDS_MAX = 2000
 
 
@@ -52,26 +48,23 @@ class Applier:
 
     def __init__(
         self,
-        writer: Writer,
+        thread: WriterThread,
         versions: Versions,
-        *,
+        holds: Holds,
         lot: ParkingLot,
-        waiting: Waiting,
-        executor: Executor,
+        *,
         backoff: Backoff,
-        partition_count: Callable[[str], int],
         limits: Limits = DEFAULT_LIMITS,
         monotonic: Callable[[], float] = clock.monotonic,
     ) -> None:
-        self.writer, self.lot, self.waiting = writer, lot, waiting
+        self.thread, self.writer = thread, thread.writer
         self.versions, self.catalog = versions, versions.catalog
-        self.cursors = Cursors()
+        self.holds, self.waiting, self.lot = holds, holds.waiting, lot
+        self.cursors, sink = holds.cursors, self.writer.sink
         self.builder = BatchBuilder(
-            versions, self.cursors.positions, lot, writer.sink, waiting, decode_policy=writer.policies.decode
+            versions, self.cursors.positions, lot, sink, self.waiting, decode_policy=self.writer.policies.decode
         )
-        truncates = Truncates(writer, versions, lot, partition_count, drops=limits.drops)
-        self.holds = Holds(self.cursors, waiting, truncates, limits)
-        self.builder.limits, self.builder.superseded = self.holds.by_partition, truncates.superseded
+        self.builder.limits, self.builder.superseded = holds.by_partition, holds.superseded
         self.order: KeyOrder | CommitOrder = KeyOrder()
         self.on_written: Callable[[Outcome], None] = lambda _outcome: None
         """Told of each batch that is durable."""
@@ -81,28 +74,34 @@ class Applier:
         """Whether to stand still, as a member of the group."""
         self.resting = False
         """Whether somebody waits for the writer to be idle: no batch is handed over but to end what is open."""
-        self.trouble: TailraceError | None = None
-        """What is being waited out; None while all is well."""
-        self._executor, self._backoff = executor, backoff
+        self.recovery = Recovery(backoff, monotonic)
         self.limits, self._room, self._monotonic = limits, Room(limits), monotonic
-        self._group, self._unclaimed = GroupCommits(), set[TopicPartition]()
-        self._future: Future[Outcome] | None = None
-        # Whether the target has ever answered. It is asked before it has partitions: a refused login shows at once.
-        self._more = self._each_row = self._is_met = self._is_kept = False
-        self._flow = Flow(self.cursors, self.holds, waiting, self._unclaimed)
-        self.claims = Claims(writer.sink, self.builder.clean, self.cursors.ahead)
-        self._touched, self._retry_at, self._fences = set[TopicPartition](), 0.0, 0
+        self._group = GroupCommits()
+        self._unclaimed: set[TopicPartition] = set()
+        """Partitions owned that must be claimed at the target before anything of them is written."""
+        self._rebalanced: set[TopicPartition] = set()
+        """Partitions that came or went since the consumer was asked last."""
+        self._flow = Flow(holds, self._unclaimed)
+        self.claims = Claims(sink, self.builder.clean, self.cursors.ahead)
+        self._has_answered = False
+        """Whether the target ever has. It is asked before there are partitions: a refused login shows at once."""
+        self._has_more = False
+        """Whether the consumer gave all that it was asked for: there is a backlog."""
+        self._writes_each_row = False
+        """Whether constraints are checked with each row, to find those that break them."""
+        self._is_kept = False
+        """Whether a batch is not handed over although the writer is idle: it has to become more."""
         self._congested_since: float | None = None
 
     @property
     def idle(self) -> bool:
         """Whether the writer has nothing to do, and nothing is unflushed: only then may others use the sink."""
-        return self._future is None and not self.writer.is_open
+        return not self.thread.is_busy and not self.writer.is_open
 
     @property
     def healthy(self) -> bool:
         """Whether the target has answered, and every partition owned is claimed there."""
-        return self._is_met and not self._unclaimed
+        return self._has_answered and not self._unclaimed
 
     @property
     def caught_up(self) -> bool:
@@ -132,7 +131,7 @@ class Applier:
             if self.paused:
                 self._stand_still()
                 return
-            if self._future is None:
+            if not self.thread.is_busy:
                 self._flow.relieve()
             self._recover()
             now = self._monotonic()
@@ -159,13 +158,12 @@ class Applier:
 
     def in_background(self, job: Callable[[], None]) -> None:
         """Let the writer's thread do whatever may take long, while records are taken in. Called when `idle`."""
-        assert self._future is None, "one job at a time"
-        self._future = self._executor.submit(self.writer.run, job)
+        self.thread.start(self.writer.run, job)
 
     def drain(self) -> None:
         """Write what was taken in and commit the group's offsets: the last deed before the consumer is closed."""
         self._settle(block=True)
-        self._more = False
+        self._has_more = False
         if self.healthy and not self.cursors.seeks and not self.paused:
             self._submit()
             self._settle(block=True)
@@ -193,15 +191,15 @@ class Applier:
     def assigned(self, partitions: list[Partition]) -> dict[Partition, int]:
         """Claim partitions at the target; return where each begins. What fails here is tried again by `step`."""
         owned = [TopicPartition(*p) for p in partitions]
-        self._touched.update(owned)
+        self._rebalanced.update(owned)
         self._settle_quietly()
         try:
             starts = self.claims.claim(owned, self.order, self.consumer)
         except TailraceError as error:
             self._unclaimed.update(owned)
-            self._pending_failure(error)
+            self.thread.fail(error)
             return {}
-        self._is_met = True
+        self._has_answered = True
         self.holds.begin(starts)
         return {(p.topic, p.partition): offset for p, offset in starts.items()}
 
@@ -216,7 +214,7 @@ class Applier:
         """Let partitions go that another applier may have already."""
         self._settle_quietly()
         gone = {TopicPartition(*p) for p in partitions}
-        self._touched.update(gone)
+        self._rebalanced.update(gone)
         if not gone.isdisjoint(self.builder.batch.next) or self.writer.is_open:
             self.rewind()
         for partition in gone:
@@ -236,10 +234,10 @@ class Applier:
         batch = self.builder.batch
         # What is missing may stand behind any number of records that are kept for later.
         room = min(max(1, self._room.left(batch)), CONSUME_RECORDS_MAX) if self.order.ready else CONSUME_RECORDS_MAX
-        if self._future is not None and not self._more:
-            # Its answer is noticed at once: what has come meanwhile follows without a pause.
-            wait([self._future], BUSY_WAIT_S)
-        if batch.next or self._future is not None or (self.writer.is_open and not self.writer.gathering):
+        if not self._has_more:
+            # An answer is noticed at once: what has come meanwhile follows without a pause.
+            self.thread.wait(BUSY_WAIT_S)
+        if batch.next or self.thread.is_busy or (self.writer.is_open and not self.writer.gathering):
             self._consume(room, BUSY_WAIT_S if self._is_kept else 0.0)
             return
         # The first record is not kept waiting for a second one longer than the linger says; it may fill a batch.
@@ -248,11 +246,11 @@ class Applier:
             self._consume(min(room, self.limits.linger_rows) - 1, self.limits.linger_s)
 
     def _consume(self, max_records: int, timeout_s: float) -> bool:
-        self._touched.clear()
+        self._rebalanced.clear()
         bytes_max = self._room.bytes_left(self.builder.batch) if self.order.ready else self.limits.batch_bytes
         records = list(self.consumer.consume(max_records, timeout_s, bytes_max=bytes_max))
-        self._more = len(records) == max_records > 1 or sum(map(size_of, records)) >= bytes_max
-        if void := self.cursors.seeks.keys() | self._unclaimed | self._touched:
+        self._has_more = len(records) == max_records > 1 or sum(map(size_of, records)) >= bytes_max
+        if void := self.cursors.seeks.keys() | self._unclaimed | self._rebalanced:
             # A rebalance within the call: what it returned may be from before or after. It is read again.
             found = {TopicPartition(r.topic(), r.partition()) for r in records} & void
             records = [r for r in records if (r.topic(), r.partition()) not in void]
@@ -290,12 +288,12 @@ class Applier:
 
     def _await_writer(self) -> None:
         """Wait a moment for a slow target, and keep up the membership meanwhile."""
-        if self._future is None:
+        if not self.thread.is_busy:
             return
         now = self._monotonic()
         self._congested_since = self._congested_since or now
-        wait([self._future], 0.05)
-        if now - self._congested_since >= CONGESTION_S and not self._future.done():
+        self.thread.wait(CONGESTED_WAIT_S)
+        if now - self._congested_since >= CONGESTION_S and not self.thread.is_done:
             self._flow.stop_all()
             self._consume(1, 0.0)
 
@@ -316,13 +314,13 @@ class Applier:
             self.builder.again(self.waiting.take(now, whole=self.order.exact))
 
     def _submit(self) -> None:
-        # Until it is handed over: the writer is idle, and yet it has to wait for more.
-        self._is_kept = self._future is None
+        # Until it is handed over.
+        self._is_kept = not self.thread.is_busy
         due = self.order.ready if self.builder.batch.next else self.writer.due
         rests = self.resting and not self.writer.is_open
-        if self._future is not None or not self.healthy or self.cursors.seeks or rests or not due:
+        if self.thread.is_busy or not self.healthy or self.cursors.seeks or rests or not due:
             return
-        if self._more and not self._full() and not self.holds.in_trouble:
+        if self._has_more and not self._full() and not self.holds.in_trouble:
             # A backlog: large batches cost the target less, and nobody waits for these rows in particular.
             return
         if not self._full() and (not self.order.whole or self._flow.gathering(self._monotonic())):
@@ -333,20 +331,21 @@ class Applier:
         self.waiting.keep_before(batch)
         overdue = EVERYTHING if exact else self.holds.violations.overdue(now) | self.waiting.overdue(now)
         together = self.waiting.stuck and not overdue
-        write = partial(self.writer.write, whole=whole, deferred=exact and not self._each_row, together=together)
-        self._future = self._executor.submit(write, batch, overdue)
+        deferred = exact and not self._writes_each_row
+        write = partial(self.writer.write, whole=whole, deferred=deferred, together=together)
+        self.thread.start(write, batch, overdue)
         self.order.taken()
 
     def _settle(self, *, block: bool = False) -> None:
         """Take the writer's answer, if there is one."""
-        if self._future is None or not (block or self._future.done()):
+        outcome = self.thread.take(block=block)
+        if outcome is None:
             return
-        outcome, self._future = self._future.result(), None
         if outcome.error is not None:
             self.fail(outcome.error)
         elif outcome.inconsistent is not None:
             # Which rows are to blame shows when each is checked as it is written.
-            self._each_row = True
+            self._writes_each_row = True
             log.info("written again row by row", reason=outcome.inconsistent.message)
             self.rewind()
         else:
@@ -368,19 +367,15 @@ class Applier:
         try:
             self._settle(block=True)
         except TailraceError as error:
-            self._pending_failure(error)
-
-    def _pending_failure(self, error: TailraceError) -> None:
-        self._future = Future()
-        self._future.set_result(Outcome(Batch(), error=error))
+            self.thread.fail(error)
 
     def _written(self, outcome: Outcome) -> None:
         if outcome.written:
             self.cursors.settle(outcome.batch.next, outcome.batch.reached)
             self.holds.settle(outcome.batch.next)
             self.waiting.settle(outcome.batch.next)
-            self._backoff.reset()
-            self._fences, self._each_row, self.trouble = 0, False, None
+            self.recovery.settle()
+            self._writes_each_row = False
         is_changed = self.lot.settle(outcome.batch.over, outcome.parked, self.builder.batch.queued)
         self.on_written(outcome)
         if is_changed:
@@ -388,16 +383,11 @@ class Applier:
             self.rewind()
             check_parked(self.lot, self.limits, ends_early=self.writer.ends_early)
 
-    # --- trouble -------------------------------------------------------------------------------------------------
+    # --- errors --------------------------------------------------------------------------------------------------
 
     def fail(self, error: TailraceError) -> None:
         """Roll back to what is durable, and do what the kind of error asks for. Raises what ends the service."""
-        self.trouble = error
-        action = error.action
-        if error.kind is ErrorKind.INVARIANT and self._fences < FENCES_MAX and not isinstance(error, SupplantedError):
-            # Most likely fenced: another applier has claimed what the group is about to tell us that we lost.
-            self._fences += 1
-            action = Action.RETRY
+        action = self.recovery.action_for(error)
         topic = error.topic if isinstance(error, SuspendingError) else self.catalog.topic_of(error.table)
         if action is Action.SUSPEND and self.order.exact:
             # Without one of its tables a transaction is not whole: all wait, unless its rows count no more.
@@ -410,26 +400,22 @@ class Applier:
             self.holds.suspend(topic, error, self._monotonic())
             self.rewind()
         elif action is Action.RETRY:
-            pause_s = self._backoff.next_s(error.pause_s)
-            if pause_s is None:
-                raise error
+            self.recovery.pause(error)
             self.on_trouble(error)
-            self._retry_at = self._monotonic() + pause_s
             self._unclaimed.update(self.cursors.positions)
             self._forget_batch()
-            log.warning("tried again after a pause", reason=str(error), pause_s=round(pause_s, 2))
         else:
             raise error
 
     def _recover(self) -> None:
         """Ask the target where it stands, and go on there."""
-        if self.healthy or self._future is not None:
+        if self.healthy or self.thread.is_busy:
             return
         if isinstance(self.order, CommitOrder):
             self._unclaimed.update(self.cursors.positions)
         owned = sorted(self._unclaimed)
         self.consumer.pause(owned)
-        if self._monotonic() < self._retry_at:
+        if not self.recovery.is_due:
             return
         self.writer.abandon()
         self.writer.prepared.forget()
@@ -441,9 +427,7 @@ class Applier:
         self.holds.begin(starts)
         self.cursors.seeks.update(starts)
         self._unclaimed.clear()
-        self._is_met = True
-        if self.trouble is not None and self.trouble.kind is ErrorKind.TARGET_CONNECTION:
-            # It has just answered. Any other trouble is over when what it kept back is written.
-            self.trouble = None
+        self._has_answered = True
+        self.recovery.answered()
         if owned:
             log.info("recovered", partitions=len(owned))

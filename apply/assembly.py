@@ -13,10 +13,11 @@ from apply.batching.versions import Versions
 from apply.brokers import Brokers
 from apply.commit_order import CommitOrder, sequence_reader
 from apply.completion import Completion
+from apply.cursors import Cursors
 from apply.debezium import topics as debezium_topics
 from apply.goal import ends_of_loads
 from apply.journal import Journal, loaded
-from apply.limits import limits_of
+from apply.limits import Limits, limits_of
 from apply.report import Report, component
 from apply.schema_catalog import Records, SchemaCatalog
 from apply.schema_stand_ins import SchemaStandIns
@@ -26,9 +27,12 @@ from apply.subscription import Subscription
 from apply.trouble.answers import policies_of
 from apply.trouble.conflicts import Boundaries
 from apply.trouble.dead_letters import DeadLettersTopic
+from apply.trouble.holds import Holds
 from apply.trouble.release import Releases
+from apply.trouble.truncates import Truncates
 from apply.trouble.waiting import Waiting
 from apply.writer import Writer
+from apply.writer_thread import WriterThread
 from runtime import clock
 from runtime.kafka.compacted import Follower
 from runtime.kafka.consumer import GroupConsumer, Whole
@@ -75,19 +79,15 @@ class Assembly:
             self.subscription = Subscription(versions)
             policies = policies_of(settings.apply.errors)
             self.writer = Writer(sink, self._dead_letters, policies, self.subscription.rank)
+            executor = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="writer"))
+            limits = limits_of(settings)
             self.applier = Applier(
-                self.writer,
+                WriterThread(self.writer, executor),
                 versions,
-                lot=self._dead_letters.lot,
-                waiting=Waiting(
-                    settings.apply.conflict_wait_s,
-                    lambda: self.brokers.ends(self.subscription.topics),
-                    self.brokers.progress,
-                ),
-                executor=stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="writer")),
+                self._holds(versions, limits),
+                self._dead_letters.lot,
                 backoff=Backoff.of(settings.retry, settings.apply.retry_for_s),
-                partition_count=self.brokers.partition_count,
-                limits=limits_of(settings),
+                limits=limits,
             )
             if policies.contradictions.looks and sink.capabilities.finds:
                 self._look_for_conflicts()
@@ -129,6 +129,13 @@ class Assembly:
             stack.callback(registry.close)
         reads = debezium_topics.open_reading(settings, registry)
         return debezium_topics.open_catalog(settings, topics, follower, reads, self.brokers.partition_count)
+
+    def _holds(self, versions: Versions, limits: Limits) -> Holds:
+        """Return what keeps partitions and keys from going on."""
+        brokers, lot = self.brokers, self._dead_letters.lot
+        waiting = Waiting(limits.conflict_wait_s, lambda: brokers.ends(self.subscription.topics), brokers.progress)
+        truncates = Truncates(self.writer, versions, lot, brokers.partition_count, drops=limits.drops)
+        return Holds(Cursors(), waiting, truncates, limits)
 
     def _look_for_conflicts(self) -> None:
         settings, applier = self._settings, self.applier

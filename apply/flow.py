@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from apply.cursors import Consumer, Cursors
+from apply.cursors import Consumer
 from apply.order import Order
 from apply.sink import TopicPartition
 from apply.trouble.holds import Holds
-from apply.trouble.waiting import Waiting
 
 
 class Flow:
     """Pauses partitions that are held, ahead of the others, unclaimed, or all of them behind a slow target."""
 
-    def __init__(self, cursors: Cursors, holds: Holds, waiting: Waiting, unclaimed: Collection[TopicPartition]) -> None:
+    def __init__(self, holds: Holds, unclaimed: Collection[TopicPartition]) -> None:
         self.consumer: Consumer
-        self._cursors = cursors
+        self._cursors = holds.cursors
         self._holds = holds
-        self._waiting = waiting
+        self._waiting = holds.waiting
         self._unclaimed = unclaimed
         self._ahead: set[TopicPartition] = set()
         self._stopped = False

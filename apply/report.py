@@ -97,7 +97,7 @@ class Report:
         lag = self.lag_records = sum(lags.values())
         if not lag:
             self.lag_ms = 0
-        error = error or applier.trouble or next(iter(suspended.values()), None)
+        error = error or applier.recovery.error or next(iter(suspended.values()), None)
         metrics.APPLY_PARKED.labels(self._target).set(len(applier.lot))
         metrics.APPLY_SUSPENDED.labels(self._target).set(len(suspended))
         metrics.APPLY_PARTITIONS.labels(self._target).set(len(applier.cursors.positions))

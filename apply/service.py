@@ -142,7 +142,7 @@ class _Service:
                 moved = dict(cursors.positions if ahead else cursors.flushed)
                 self._health.turned(moved, idle=self._applier.caught_up or self._applier.paused)
             else:
-                self._health.progress("waiting to try again" if self._applier.trouble else "claiming partitions")
+                self._health.progress("waiting to try again" if self._applier.recovery.error else "claiming partitions")
             if now >= self._next_signals:
                 self._next_signals = now + ATTEND_INTERVAL_S
                 self._guarded(self._follow_signals)

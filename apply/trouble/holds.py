@@ -95,8 +95,8 @@ class Holds:
         self.truncates = truncates
         self.superseded = truncates.superseded
         self.suspensions = Suspensions(stops=limits.table_errors_stop, attempts_max=limits.table_attempts_max)
-        self._cursors = cursors
-        self._waiting = waiting
+        self.cursors = cursors
+        self.waiting = waiting
         self._suspended_retry_s = limits.suspended_retry_s
         self.end_of: Callable[[TopicPartition], int | None] | None = None
         """Where a partition ends for this service, if that is known yet; None: it goes on for ever."""
@@ -104,7 +104,7 @@ class Holds:
     def stands(self, partition: TopicPartition) -> bool:
         """Tell whether a partition has come to its hold."""
         hold = self.by_partition.get(partition)
-        return hold is not None and self._cursors.positions.get(partition, 0) >= hold.offset
+        return hold is not None and self.cursors.positions.get(partition, 0) >= hold.offset
 
     def meets(self, now: float) -> bool:
         """Tell whether a partition is to ask a barrier."""
@@ -144,7 +144,7 @@ class Holds:
         """
         own = self.by_partition.get(partition)
         holds = [own] if own is not None else []
-        if partition not in self._cursors.positions:
+        if partition not in self.cursors.positions:
             holds += [h for p, h in self.by_partition.items() if h.of_table and p.topic == partition.topic]
         return next((h.error for h in holds if h.why is Why.SUSPENDED), None)
 
@@ -164,7 +164,7 @@ class Holds:
         self, topic: str, error: TailraceError, now: float, at: tuple[TopicPartition, int] | None = None
     ) -> None:
         """Hold a table's partitions where they are flushed, or one of them at an offset; all others go on."""
-        offsets = dict([at]) if at else {p: o for p, o in self._cursors.flushed.items() if p.topic == topic}
+        offsets = dict([at]) if at else {p: o for p, o in self.cursors.flushed.items() if p.topic == topic}
         for partition, offset in offsets.items():
             self.by_partition[partition] = Hold(
                 Why.SUSPENDED, offset, now + self._suspended_retry_s, error=error, of_table=at is None
@@ -190,17 +190,17 @@ class Holds:
                 self.superseded.look(partition.topic)
             if hold.truncate is None:
                 self._let_go(partition, hold.offset)
-            elif self.stands(partition) and self._waiting.supersede(partition):
+            elif self.stands(partition) and self.waiting.supersede(partition):
                 # The table is emptied next.
-                passed[partition] = self._cursors.positions[partition]
-            elif self._cursors.flushed[partition] >= hold.offset:
+                passed[partition] = self.cursors.positions[partition]
+            elif self.cursors.flushed[partition] >= hold.offset:
                 truncate = hold.truncate
                 self.truncates.end_parked(partition, hold.offset)
                 refused, truncate.refused = truncate.refused, None
                 if refused is not None:
                     self._wait_for_others(partition, hold, refused, now)
                 elif self.truncates.is_passed(partition, truncate, partial(self._met, truncate)):
-                    passed[partition] = self._cursors.flushed[partition] = hold.offset + 1
+                    passed[partition] = self.cursors.flushed[partition] = hold.offset + 1
                     self._let_go(partition, hold.offset + 1)
                 else:
                     # Asked again as soon as the writer is idle, where that is who is waited for.
@@ -222,7 +222,7 @@ class Holds:
 
     def begin(self, starts: Mapping[TopicPartition, int]) -> None:
         """Take over partitions at these offsets: what was held below is forgotten, and they end where they are to."""
-        self._cursors.begin(starts)
+        self.cursors.begin(starts)
         for partition, offset in starts.items():
             hold = self.by_partition.get(partition)
             if hold is not None and hold.offset < offset:
@@ -238,8 +238,8 @@ class Holds:
         del self.by_partition[partition]
         self._bound(partition)
         # A partition that was rewound comes by itself.
-        if self._cursors.positions[partition] >= offset - 1:
-            self._cursors.jump(partition, offset)
+        if self.cursors.positions[partition] >= offset - 1:
+            self.cursors.jump(partition, offset)
 
     def _bound(self, partition: TopicPartition) -> None:
         if self.end_of is not None and partition not in self.by_partition:
@@ -247,7 +247,7 @@ class Holds:
 
     def _has_ended(self, partition: TopicPartition) -> bool:
         end = self.end_of(partition) if self.end_of is not None else None
-        return end is not None and self._cursors.positions[partition] >= end
+        return end is not None and self.cursors.positions[partition] >= end
 
     def _extend(self, partition: TopicPartition, hold: Hold) -> None:
         """Let a partition go on to where it is to end, by what is known of that now."""
@@ -255,12 +255,12 @@ class Holds:
         end = self.end_of(partition) or 0
         if end > hold.offset:
             hold.offset = end
-            self._cursors.jump(partition, self._cursors.positions[partition])
+            self.cursors.jump(partition, self.cursors.positions[partition])
 
     def _met(self, truncate: Truncate) -> dict[TopicPartition, int]:
         """Return the partitions of ours that have come to a truncate, with the offsets behind it."""
         return {
             p: h.offset + 1
             for p, h in self.by_partition.items()
-            if h.truncate == truncate and self._cursors.flushed.get(p) == h.offset
+            if h.truncate == truncate and self.cursors.flushed.get(p) == h.offset
         }

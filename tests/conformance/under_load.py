@@ -62,7 +62,7 @@ class UnderLoad(Frame):
         applier.writer.patient = False
         for i in range(200):
             rig.topics.put(NOTES, "c", None, (i, "a"))
-        fast, applier._executor = applier._executor, held
+        fast, applier.thread.executor = applier.thread.executor, held
         for _ in range(20):
             rig.clock.now += CONGESTION_S / 4
             applier.step()
@@ -71,7 +71,7 @@ class UnderLoad(Frame):
         assert applier.builder.batch.row_count <= 20
         assert sum(applier.cursors.positions.values()) <= 40
         assert member.consumer.paused == applier.cursors.positions.keys()
-        applier._executor = fast
+        applier.thread.executor = fast
         held.release()
         rig.settle(member, steps=1_000)
         assert self.rows(sink, NOTES) == {(i, "a") for i in range(200)}

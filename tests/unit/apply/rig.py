@@ -17,17 +17,20 @@ from apply.applier import Applier
 from apply.batching.batch import Record, size_of
 from apply.batching.versions import Versions
 from apply.commit_order import CommitOrder, sequence_reader
-from apply.cursors import progress_of
+from apply.cursors import Cursors, progress_of
 from apply.limits import Limits
 from apply.memory import MemorySink, MemoryTarget
 from apply.schema_catalog import Loaded, SchemaCatalog, TopicSchemas
 from apply.sink import Gathering, Sink, TopicPartition
 from apply.trouble.answers import Policies
 from apply.trouble.conflicts import Boundaries
+from apply.trouble.holds import Holds
 from apply.trouble.parking import Identity, ParkedRecord, ParkingLot
 from apply.trouble.survey import Progress
+from apply.trouble.truncates import Truncates
 from apply.trouble.waiting import Waiting
 from apply.writer import Writer
+from apply.writer_thread import WriterThread
 from runtime.retry import Backoff
 from schemas.changes import Row
 from schemas.codecs import Facts
@@ -416,24 +419,19 @@ class Rig:
         sink = MemorySink(self.target)
         policies = policies or Policies()
         writer = Writer(other or sink, self.dead_letters, policies, lambda name: self.ranks.get(name, 99))
-        backoff = Backoff(retry_for_s, monotonic=self.clock)
+        lot = self.dead_letters.lot()
+        versions = Versions(
+            PlainCatalog(self.topics),  # type: ignore[arg-type]
+            ddl=ddl,
+            comes_again=comes_again,
+            keeps_history=writer.sink.capabilities.history,
+        )
         applier = Applier(
-            writer,
-            Versions(
-                PlainCatalog(self.topics),  # type: ignore[arg-type]
-                ddl=ddl,
-                comes_again=comes_again,
-                keeps_history=writer.sink.capabilities.history,
-            ),
-            lot=self.dead_letters.lot(),
-            waiting=Waiting(
-                (limits or Limits()).conflict_wait_s,
-                lambda: {p: end for p, end in self.topics.ends.items() if p != MARKS},
-                lambda partitions: {p: self.group[p] for p in partitions if p in self.group},
-            ),
-            executor=LateExecutor(self.chance),
-            backoff=backoff,
-            partition_count=self.topics.partitions,
+            WriterThread(writer, LateExecutor(self.chance)),
+            versions,
+            self._holds(writer, versions, lot, limits or Limits(batch_rows=10_000)),
+            lot,
+            backoff=Backoff(retry_for_s, monotonic=self.clock),
             limits=limits or Limits(batch_rows=10_000),
             monotonic=self.clock,
         )
@@ -462,6 +460,15 @@ class Rig:
         if take_all:
             consumer.rebalance("assign", [p for p in self.topics.logs if by_commit or p != MARKS])
         return Member(applier, consumer, sink)
+
+    def _holds(self, writer: Writer, versions: Versions, lot: ParkingLot, limits: Limits) -> Holds:
+        waiting = Waiting(
+            limits.conflict_wait_s,
+            lambda: {p: end for p, end in self.topics.ends.items() if p != MARKS},
+            lambda partitions: {p: self.group[p] for p in partitions if p in self.group},
+        )
+        truncates = Truncates(writer, versions, lot, self.topics.partitions, drops=limits.drops)
+        return Holds(Cursors(), waiting, truncates, limits)
 
     def gathering(self, *, reads_only: bool = False) -> Member:
         """Start an applier of every partition whose sink gathers for an hour unless it is told to end."""

@@ -675,7 +675,7 @@ def test_a_refused_login_comes_to_light_while_nothing_is_assigned() -> None:
     member = rig.member(other=sink)
     member.applier.step()
     # One that does not answer is waited for, and is trouble until it does.
-    assert member.applier.trouble is sink.refusal
+    assert member.applier.recovery.error is sink.refusal
     assert not member.applier.healthy
     sink.refusal = TailraceError(ErrorKind.CONFIGURATION, "the login is refused")
     rig.clock.now += 60
@@ -687,7 +687,7 @@ def test_trouble_with_the_connection_is_over_when_the_target_answers() -> None:
     rig = Rig([ORDERS])
     member = rig.member(take_all=True)
     member.applier.fail(TailraceError(ErrorKind.TARGET_CONNECTION, "cut"))
-    assert member.applier.trouble is not None
+    assert member.applier.recovery.error is not None
     rig.clock.now += 60
     member.applier.step()
-    assert member.applier.trouble is None
+    assert member.applier.recovery.error is None

@@ -84,7 +84,7 @@ def test_nobody_has_reached_an_end_behind_what_could_not_be_taken_in(monkeypatch
         return []
 
     monkeypatch.setattr(member.consumer, "consume", interrupted)
-    while member.applier.trouble is None:
+    while member.applier.recovery.error is None:
         member.applier.step()
     assert (member.consumer.eof[partition], member.applier.reached[partition]) == (3, 1)
     member.applier.drain()

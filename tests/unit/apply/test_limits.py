@@ -140,18 +140,19 @@ def test_what_came_while_the_writer_worked_follows_its_answer_without_a_wait(mon
         return consume(max_records, timeout_s, bytes_max=bytes_max)
 
     monkeypatch.setattr(member.consumer, "consume", listen)
-    monkeypatch.setattr(applier._executor, "submit", lambda job, *given: LateFuture(partial(job, *given), looks=40))
+    thread = applier.thread
+    monkeypatch.setattr(thread.executor, "submit", lambda job, *given: LateFuture(partial(job, *given), looks=40))
     applier.step()
     rig.topics.put(ORDERS, "c", None, (1, "a", None))
-    while applier._future is None:
+    while thread._job is None:
         applier.step()
-    first = applier._future
+    first = thread._job
     rig.topics.put(ORDERS, "c", None, (2, "a", None))
     while not applier.builder.batch.next:
         applier.step()
     waits.clear()
-    while applier._future is first:
+    while thread._job is first:
         applier.step()
     # Settled and handed over in one step.
-    assert applier._future is not None
+    assert thread._job is not None
     assert not any(waits)

@@ -204,7 +204,7 @@ def test_an_hour_of_a_source_ten_times_faster_than_the_target(monkeypatch: pytes
     rig, model = Rig([ORDERS, SEATS, EVENTS], 5, partition_count=3), Model()
     member = rig.member(limits=Limits(batch_rows=20), take_all=True)
     executor = SlowExecutor(rig, row_s=5.0)
-    member.applier._executor = executor
+    member.applier.thread.executor = executor
     consumed = 0
     consume = member.consumer.consume
 

@@ -40,9 +40,9 @@ def test_the_group_hears_of_an_applier_that_empties_a_table_for_long(monkeypatch
     rig.topics.put(ORDERS, "c", None, (1, "new", None))
     rig.topics.put(ORDERS, "t", None, None)
     rig.topics.put(ORDERS, "c", None, (2, "new", None))
-    at_once = member.applier._executor
+    at_once = member.applier.thread.executor
     with ThreadPoolExecutor(1) as executor:
-        monkeypatch.setattr(member.applier, "_executor", executor)
+        monkeypatch.setattr(member.applier.thread, "executor", executor)
         threading.Timer(20, may_end.set).start()
         while not begun.is_set():
             rig.clock.now += 0.05
@@ -58,7 +58,7 @@ def test_the_group_hears_of_an_applier_that_empties_a_table_for_long(monkeypatch
         assert member.applier.cursors.positions[TopicPartition("shop.public.customers", 0)] == 1, "taken in meanwhile"
         may_end.set()
     # The thread has ended: from here on the rig's own time is all that counts.
-    monkeypatch.setattr(member.applier, "_executor", at_once)
+    monkeypatch.setattr(member.applier.thread, "executor", at_once)
     rig.settle(member)
     assert rig.target.read(ORDERS.name) == [(2, "new", None)]
     assert rig.target.read(CUSTOMERS.name) == [(1,)]

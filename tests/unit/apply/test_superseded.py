@@ -111,7 +111,7 @@ def test_a_transaction_is_whole_without_the_rows_of_a_table_that_begins_anew() -
     for _ in range(50):
         rig.clock.now += 1
         member.applier.step()
-    assert member.applier.trouble is not None
+    assert member.applier.recovery.error is not None
     assert rig.target.read(EVENTS.name) == []
     rig.topics.add(AGAIN)
     rig.topics.put(AGAIN, "t", None, None)

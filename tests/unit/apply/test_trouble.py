@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apply.applier import FENCES_MAX
+from apply.recovery import FENCES_MAX
 from runtime.kafka.errors import FencedError
 from schemas.errors import ErrorKind, TailraceError
 from tests.conformance.sink_suite import EVENTS, ORDERS
