@@ -11,7 +11,7 @@ In the order in which to read it:
 - `trouble`: what the target refused, or cannot take yet. `errors` are those of which more than their kind decides.
 - `completion`: ends of loads, at `barriers` of all appliers. `goal`: the end of the service. `report` and `journal`:
   what it says of itself.
-- `sink`: what a target must offer, and `reading` to be compared. `sinks`: the targets, made of `frames`; `memory` is
+- `sink`: what a target must offer, and `reading` to be compared. `sinks`: the targets, by `sink_kinds`; `memory` is
   the reference, `aws` what several share. Before a sink may stand `mapped_sink` with `mapped_rows` and `sharing`, and
   `values`.
 """

@@ -43,7 +43,7 @@ LOADING, CHANGES, STOPPED = "FULL LOAD", "CHANGE PROCESSING", "NOT RUNNING"
 
 
 class Tables(Protocol):
-    """What of `apply.frames.relational.dms_tables.DmsTables` is used here."""
+    """What of `apply.sink_kinds.relational.dms_tables.DmsTables` is used here."""
 
     def add(self, table: str, rows: list[Any]) -> None: ...
     def replace(self, table: str, owner: tuple[str, ...], rows: list[Any]) -> None: ...

@@ -1,4 +1,4 @@
-"""Files of changes in a directory: `SCHEMA/TABLE/…`, in the layout of `apply.frames.row_files`."""
+"""Files of changes in a directory: `SCHEMA/TABLE/…`, in the layout of `apply.sink_kinds.row_files`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from glob import escape
 from pathlib import Path
 
-from apply.frames.row_files.reader import FilesReader
-from apply.frames.row_files.sink import RowFilesSink
-from apply.frames.row_files.store import FileName, path_part
+from apply.sink_kinds.row_files.reader import FilesReader
+from apply.sink_kinds.row_files.sink import RowFilesSink
+from apply.sink_kinds.row_files.store import FileName, path_part
 from schemas.endpoints.files import FilesTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, blocks
@@ -48,7 +48,7 @@ def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> li
 
 
 class DirectoryStore:
-    """See `apply.frames.row_files.store.Store`. The last commit sequence stands in a file's name too.
+    """See `apply.sink_kinds.row_files.store.Store`. The last commit sequence stands in a file's name too.
 
     Whether a name is free is looked at under a lock of the directory, which appliers on one machine, or on a network
     file system with locks, share.

@@ -15,10 +15,10 @@ from typing import Any
 import orjson
 
 from apply import aws
-from apply.frames.documents import KeyMaker, key_maker, reshape, told
-from apply.frames.folding import folded
-from apply.frames.history import AT_LEAST_ONCE, HistorySink
 from apply.sink import Rejection, TableBatch
+from apply.sink_kinds.documents import KeyMaker, key_maker, reshape, told
+from apply.sink_kinds.folding import folded
+from apply.sink_kinds.history import AT_LEAST_ONCE, HistorySink
 from runtime import clock
 from runtime.retry import Backoff
 from schemas.before_image import BeforeImageSettings

@@ -7,9 +7,9 @@ import select
 import sys
 from collections.abc import Sequence
 
-from apply.frames.documents import Documents
-from apply.frames.history import AT_LEAST_ONCE, HistorySink
 from apply.sink import Rejection, TableBatch
+from apply.sink_kinds.documents import Documents
+from apply.sink_kinds.history import AT_LEAST_ONCE, HistorySink
 from schemas.before_image import BeforeImageSettings
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
-from apply.frames.documents import Documents
-from apply.frames.history import AT_LEAST_ONCE, HistorySink
 from apply.sink import Origin, Rejection, TableBatch
+from apply.sink_kinds.documents import Documents
+from apply.sink_kinds.history import AT_LEAST_ONCE, HistorySink
 from schemas.before_image import BeforeImageSettings
 from schemas.endpoints.files import WebhookTarget
 from schemas.errors import ErrorKind, TailraceError

@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from apply.frames.history import HISTORY, HistorySink
 from apply.sink import Rejection, TableBatch
+from apply.sink_kinds.history import HISTORY, HistorySink
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from apply.frames.guarded import GuardedSink, KeyTexts, needs_key, sequence_of, table_findings
 from apply.sink import Arrival, Rejection, TableBatch, TopicPartition
+from apply.sink_kinds.guarded import GuardedSink, KeyTexts, needs_key, sequence_of, table_findings
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from apply.frames.guarded import brief, requests
 from apply.sink import Arrival, TopicPartition
+from apply.sink_kinds.guarded import brief, requests
 from apply.sinks.dynamodb.client import TRANSACTION_ACTIONS_MAX, TRANSACTION_BYTES_MAX, Client, deletions
 from apply.sinks.dynamodb.items import Item, KeyPart
 from apply.sinks.dynamodb.tables import Tables

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from apply.frames.guarded import KeyTexts
+from apply.sink_kinds.guarded import KeyTexts
 from apply.sinks.dynamodb.values import Attribute, Encode, encoder, key_type, number_of
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError

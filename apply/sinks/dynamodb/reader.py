@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from apply.frames.folding import fitting
+from apply.sink_kinds.folding import fitting
 from apply.sinks.dynamodb.client import Client
 from apply.sinks.dynamodb.items import Items
 from apply.sinks.dynamodb.values import decoder

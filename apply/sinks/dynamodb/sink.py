@@ -13,8 +13,8 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
-from apply.frames.guarded import GuardedSink, needs_key, rejection, sequence_of
 from apply.sink import Arrival, Rejection, TableBatch, TopicPartition
+from apply.sink_kinds.guarded import GuardedSink, needs_key, rejection, sequence_of
 from apply.sinks.dynamodb.client import TRANSACTION_ACTIONS_MAX, TRANSACTION_BYTES_MAX, Client, Write, deletions
 from apply.sinks.dynamodb.control import SEQUENCE, ControlTable
 from apply.sinks.dynamodb.fences import FENCE_SIZE, Fences

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from contextlib import closing
 
-from apply.frames.guarded import table_findings
+from apply.sink_kinds.guarded import table_findings
 from apply.sinks.dynamodb.client import Client
 from apply.sinks.dynamodb.items import Items
 from apply.sinks.dynamodb.reader import DynamodbReader

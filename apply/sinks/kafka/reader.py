@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
-from apply.frames.documents import told
-from apply.frames.folding import Told, folded
+from apply.sink_kinds.documents import told
+from apply.sink_kinds.folding import Told, folded
 from apply.sinks.kafka.names import topic_of
 from apply.sinks.kafka.records import FORMATS, encoder_of
 from runtime.kafka.client import Properties

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import orjson
 
-from apply.frames.documents import KeyMaker, key_maker, reshape
 from apply.sink import Origin
+from apply.sink_kinds.documents import KeyMaker, key_maker, reshape
 from runtime import clock
 from runtime.registry import Registry
 from schemas.before_image import BeforeImageSettings

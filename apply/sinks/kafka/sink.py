@@ -13,8 +13,8 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from apply.frames.history import HISTORY, HistorySink
 from apply.sink import Origin, Rejection, TableBatch, TopicPartition
+from apply.sink_kinds.history import HISTORY, HistorySink
 from apply.sinks.kafka.claims import Claims
 from apply.sinks.kafka.names import positions_topic, topic_of, transactional_prefix
 from apply.sinks.kafka.records import DmsWriter, Writer, envelope_writer

@@ -9,8 +9,8 @@ from typing import Any
 from bson import Int64
 from pymongo import ReturnDocument, UpdateOne
 
-from apply.frames.guarded import brief
 from apply.sink import Arrival, TopicPartition
+from apply.sink_kinds.guarded import brief
 from apply.sinks.mongodb.client import Client, told
 from runtime import clock
 

@@ -11,7 +11,7 @@ from bson import Int64
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 
-from apply.frames.guarded import KeyTexts
+from apply.sink_kinds.guarded import KeyTexts
 from apply.sinks.mongodb.values import TIMES, form, microseconds, nested
 from schemas.changes import UNCHANGED, Row
 from schemas.codecs.plain_rows import fields_maker

@@ -10,7 +10,7 @@ from bson import Decimal128
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 
-from apply.frames.folding import fitting
+from apply.sink_kinds.folding import fitting
 from apply.sinks.mongodb.client import Client, told
 from apply.sinks.mongodb.documents import MICROSECONDS, Documents
 from apply.sinks.mongodb.values import MS_PER_DAY

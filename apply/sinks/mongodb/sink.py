@@ -17,8 +17,8 @@ from bson import Decimal128, Int64
 from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError
 
-from apply.frames.guarded import GuardedSink, needs_key, rejection, requests, sequence_of
 from apply.sink import Rejection, TableBatch
+from apply.sink_kinds.guarded import GuardedSink, needs_key, rejection, requests, sequence_of
 from apply.sinks.mongodb.client import BUSY, DUPLICATE_KEY, REFUSALS, Client, of_code, told
 from apply.sinks.mongodb.control import ControlDatabase
 from apply.sinks.mongodb.documents import SEQUENCE, Documents, change, whole

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from contextlib import closing
 
-from apply.frames.guarded import table_findings
+from apply.sink_kinds.guarded import table_findings
 from apply.sinks.mongodb.client import Client, told
 from apply.sinks.mongodb.documents import Documents, place_of
 from apply.sinks.mongodb.reader import MongodbReader

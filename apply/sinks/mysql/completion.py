@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pymysql
 
-from apply.frames.relational.completion import RelationalCompletion
+from apply.sink_kinds.relational.completion import RelationalCompletion
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.control_tables import ControlTables
 from apply.sinks.mysql.errors import classify, code_of

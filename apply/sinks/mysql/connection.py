@@ -16,7 +16,7 @@ from typing import Any, Self
 import pymysql
 from pymysql.constants import CLIENT
 
-from apply.frames.relational.link import RelationalLink
+from apply.sink_kinds.relational.link import RelationalLink
 from apply.sinks.mysql.errors import HARMLESS, LOAD_DISABLED, TRUNCATED, UNSUPPORTED, classify, code_of
 from apply.sinks.mysql.memory_load import PACKET_BYTES_MAX, MemoryConnection, streamed
 from apply.sinks.mysql.names import STORAGE, literal, quoted

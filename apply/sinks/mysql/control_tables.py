@@ -15,8 +15,8 @@ from typing import Any
 
 import pymysql
 
-from apply.frames.relational.control_tables import ONE_TABLE, RelationalControlTables, Spelling
 from apply.sink import TopicPartition
+from apply.sink_kinds.relational.control_tables import ONE_TABLE, RelationalControlTables, Spelling
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.errors import DUPLICATE, code_of
 from apply.sinks.mysql.names import STORAGE, literal, qualified, quoted

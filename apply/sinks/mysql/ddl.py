@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from apply.frames.relational.difference import Difference
+from apply.sink_kinds.relational.difference import Difference
 from apply.sinks.mysql.catalog import PRIMARY, TargetTable
 from apply.sinks.mysql.names import STORAGE, foreign_key_names, listed, literal, quoted, shortened
 from schemas.table import Column, TableSchema

@@ -7,7 +7,7 @@ from itertools import chain
 
 import pymysql
 
-from apply.frames.relational.findings import looked_up, notes, of_existing, of_key, of_kind, of_shape, of_triggers
+from apply.sink_kinds.relational.findings import looked_up, notes, of_existing, of_key, of_kind, of_shape, of_triggers
 from apply.sinks.mysql.catalog import TargetTable, has_triggers, read_table, spelled
 from apply.sinks.mysql.connection import SQL_MODE, Link
 from apply.sinks.mysql.control_tables import ControlTables

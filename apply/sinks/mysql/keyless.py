@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from apply.frames.relational.keyless import Entry, completed, known_columns
+from apply.sink_kinds.relational.keyless import Entry, completed, known_columns
 from apply.sinks.mysql.catalog import TargetColumn
 from apply.sinks.mysql.rows import quote
 from apply.sinks.mysql.statements import StagedColumn, TablePlan

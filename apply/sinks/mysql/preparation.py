@@ -14,9 +14,9 @@ from functools import cached_property, partial
 
 import pymysql
 
-from apply.frames.relational.difference import Difference, difference
-from apply.frames.relational.plan import filling_of
-from apply.frames.relational.preparation import RelationalPreparation, misfits, schema_error
+from apply.sink_kinds.relational.difference import Difference, difference
+from apply.sink_kinds.relational.plan import filling_of
+from apply.sink_kinds.relational.preparation import RelationalPreparation, misfits, schema_error
 from apply.sinks.mysql.catalog import TargetColumn, TargetTable, read_table, spelled
 from apply.sinks.mysql.compatibility import compares_exactly, holds
 from apply.sinks.mysql.connection import Link

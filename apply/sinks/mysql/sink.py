@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from apply.frames.relational.plan import filling_of
-from apply.frames.relational.sink import Definitions, RelationalSink, plan_key
+from apply.sink_kinds.relational.plan import filling_of
+from apply.sink_kinds.relational.sink import Definitions, RelationalSink, plan_key
 from apply.sinks.mysql.catalog import Reference, TargetColumn, TargetTable, referring
 from apply.sinks.mysql.completion import Completion
 from apply.sinks.mysql.connection import Link

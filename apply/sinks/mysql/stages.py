@@ -6,7 +6,7 @@ outlives a rollback, its rows do not; it is emptied by `truncate`, which commits
 
 from __future__ import annotations
 
-from apply.frames.relational.stages import RelationalStages
+from apply.sink_kinds.relational.stages import RelationalStages
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.names import quoted
 from apply.sinks.mysql.statements import TablePlan

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from apply.batching.staged_rows import StagedRows
-from apply.frames.relational.plan import RelationalPlan, written_columns
+from apply.sink_kinds.relational.plan import RelationalPlan, written_columns
 from apply.sinks.mysql import sizes
 from apply.sinks.mysql.catalog import TargetColumn, TargetTable
 from apply.sinks.mysql.foreign import Server, translated

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from apply.frames.relational.dms_tables import DmsTables
+from apply.sink_kinds.relational.dms_tables import DmsTables
 from apply.sinks.mysql import findings as checks
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.control_tables import ControlTables

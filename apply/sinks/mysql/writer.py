@@ -7,7 +7,7 @@ from typing import Any
 
 import pymysql
 
-from apply.frames.relational.writer import Attempt, Group, RelationalWriter
+from apply.sink_kinds.relational.writer import Attempt, Group, RelationalWriter
 from apply.sinks.mysql.catalog import referring, traits
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.errors import DIVISION_BY_ZERO, DUPLICATE, code_of, refusal

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from apply.frames.guarded import KeyTexts
+from apply.sink_kinds.guarded import KeyTexts
 from apply.sinks.neptune import gremlin
 from apply.sinks.neptune.gremlin import Typed, text
 from apply.sinks.neptune.values import Make, Template, kind_of, kind_wanted, natural, of_column, of_text

@@ -20,8 +20,8 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from apply.frames.guarded import sequence_of
 from apply.sink import TableBatch, TopicPartition
+from apply.sink_kinds.guarded import sequence_of
 from apply.sinks.neptune.client import Client
 from apply.sinks.neptune.control import ControlVertices, kept_by
 from apply.sinks.neptune.elements import Change, Elements

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from apply.frames.folding import fitting
+from apply.sink_kinds.folding import fitting
 from apply.sinks.neptune.client import Client
 from apply.sinks.neptune.elements import Elements
 from apply.sinks.neptune.gremlin import text

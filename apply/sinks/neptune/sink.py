@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from apply.frames.guarded import GuardedSink, needs_key, rejection, requests, sequence_of
 from apply.sink import Gathering, Rejection, TableBatch, TopicPartition
+from apply.sink_kinds.guarded import GuardedSink, needs_key, rejection, requests, sequence_of
 from apply.sinks.neptune import gremlin
 from apply.sinks.neptune.client import Client
 from apply.sinks.neptune.control import ControlVertices

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from apply import aws
-from apply.frames.guarded import table_findings
+from apply.sink_kinds.guarded import table_findings
 from apply.sinks.neptune.client import Client
 from apply.sinks.neptune.elements import Elements
 from apply.sinks.neptune.reader import NeptuneReader

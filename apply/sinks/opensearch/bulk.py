@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from apply.frames.guarded import rejection, requests
 from apply.sink import Rejection
+from apply.sink_kinds.guarded import rejection, requests
 from apply.sinks.opensearch.client import BUSY, REFUSALS, Client, refused
 from schemas.endpoints.opensearch import OpensearchTarget
 from schemas.errors import ErrorKind, TailraceError

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from apply.frames.guarded import KeyTexts
+from apply.sink_kinds.guarded import KeyTexts
 from schemas.codecs.plain_rows import plain_fields
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName, TableSchema

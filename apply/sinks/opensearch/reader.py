@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
 
-from apply.frames.folding import Told, fitting, folded
+from apply.sink_kinds.folding import Told, fitting, folded
 from apply.sinks.opensearch.client import Client
 from apply.sinks.opensearch.mapping import index_name
 from apply.sinks.opensearch.streams import OPERATION, PARTITION, SEQUENCE

@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from apply.frames.guarded import GuardedSink, needs_key, rejection, sequence_of
 from apply.sink import Rejection, TableBatch
+from apply.sink_kinds.guarded import GuardedSink, needs_key, rejection, sequence_of
 from apply.sinks.opensearch.barriers import Barriers
 from apply.sinks.opensearch.bulk import NOT_FOUND, Write, send
 from apply.sinks.opensearch.client import Client, line

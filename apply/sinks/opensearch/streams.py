@@ -16,8 +16,8 @@ from urllib.parse import quote
 
 import orjson
 
-from apply.frames.history import AT_LEAST_ONCE, HistorySink
 from apply.sink import Origin, Rejection, TableBatch
+from apply.sink_kinds.history import AT_LEAST_ONCE, HistorySink
 from apply.sinks.opensearch.bulk import NOT_FOUND, Write, send
 from apply.sinks.opensearch.client import Client, line
 from apply.sinks.opensearch.control import ControlIndex

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from urllib.parse import quote
 
-from apply.frames.guarded import table_findings
+from apply.sink_kinds.guarded import table_findings
 from apply.sinks.opensearch.client import Client
 from apply.sinks.opensearch.mapping import index_name, properties
 from apply.sinks.opensearch.reader import OpensearchReader

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import psycopg
 
-from apply.frames.relational.completion import RelationalCompletion
+from apply.sink_kinds.relational.completion import RelationalCompletion
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.control_tables import ControlTables
 from apply.sinks.postgresql.names import listed, literal, qualified, quoted

@@ -13,7 +13,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 
-from apply.frames.relational.link import RelationalLink
+from apply.sink_kinds.relational.link import RelationalLink
 from apply.sinks.postgresql.errors import classified, classify
 from apply.sinks.postgresql.names import literal
 from apply.sinks.postgresql.rows import gathered, streamed

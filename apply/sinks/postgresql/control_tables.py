@@ -9,8 +9,8 @@ from itertools import chain
 from typing import Any
 from zlib import crc32
 
-from apply.frames.relational.control_tables import RelationalControlTables, Spelling
 from apply.sink import TopicPartition
+from apply.sink_kinds.relational.control_tables import RelationalControlTables, Spelling
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.names import literal, quoted
 from schemas.loopback import APPLIED_DDL_PREFIX

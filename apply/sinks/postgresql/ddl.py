@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from apply.frames.relational.difference import Difference
-from apply.frames.relational.plan import filling_of
+from apply.sink_kinds.relational.difference import Difference
+from apply.sink_kinds.relational.plan import filling_of
 from apply.sinks.postgresql.catalog import TargetTable
 from apply.sinks.postgresql.names import listed, literal, quoted
 from schemas.table import Column, GeneratedColumn, TableSchema, UserType

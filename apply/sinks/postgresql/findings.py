@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from apply.frames.relational.findings import looked_up, notes, of_existing, of_key, of_kind, of_shape, of_triggers
+from apply.sink_kinds.relational.findings import looked_up, notes, of_existing, of_key, of_kind, of_shape, of_triggers
 from apply.sinks.postgresql.catalog import TargetTable, read_table
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.control_tables import ControlTables

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from apply.frames.relational.keyless import Entry, completed, known_columns
+from apply.sink_kinds.relational.keyless import Entry, completed, known_columns
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.rows import HEADER, TRAILER
 from apply.sinks.postgresql.stages import Stages

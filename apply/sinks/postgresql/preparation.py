@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import psycopg
 
-from apply.frames.relational.difference import difference
-from apply.frames.relational.preparation import RelationalPreparation, misfits, schema_error
+from apply.sink_kinds.relational.difference import difference
+from apply.sink_kinds.relational.preparation import RelationalPreparation, misfits, schema_error
 from apply.sinks.postgresql.catalog import TargetColumn, TargetTable, read_table, read_tables
 from apply.sinks.postgresql.compatibility import holds
 from apply.sinks.postgresql.connection import Link

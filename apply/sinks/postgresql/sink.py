@@ -9,8 +9,8 @@ from functools import partial
 
 import psycopg
 
-from apply.frames.relational.plan import filling_of
-from apply.frames.relational.sink import Definitions, RelationalSink, plan_key
+from apply.sink_kinds.relational.plan import filling_of
+from apply.sink_kinds.relational.sink import Definitions, RelationalSink, plan_key
 from apply.sinks.postgresql.catalog import TargetColumn, TargetTable
 from apply.sinks.postgresql.completion import Completion
 from apply.sinks.postgresql.connection import Link

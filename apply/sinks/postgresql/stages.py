@@ -10,7 +10,7 @@ import contextlib
 
 import psycopg
 
-from apply.frames.relational.stages import RelationalStages
+from apply.sink_kinds.relational.stages import RelationalStages
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.statements import TablePlan
 from schemas.errors import TailraceError

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from apply.batching.staged_rows import StagedRows
-from apply.frames.relational.plan import RelationalPlan, written_columns
+from apply.sink_kinds.relational.plan import RelationalPlan, written_columns
 from apply.sinks.postgresql.catalog import TargetColumn, TargetTable
 from apply.sinks.postgresql.names import listed, quoted
 from apply.sinks.postgresql.rows import Encode, Field, LineForm, counted, line_encoder, numbered

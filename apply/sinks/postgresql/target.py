@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import psycopg
 
-from apply.frames.relational.dms_tables import DmsTables
+from apply.sink_kinds.relational.dms_tables import DmsTables
 from apply.sinks.postgresql import findings as checks
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.control_tables import ControlTables

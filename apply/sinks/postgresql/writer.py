@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
-from apply.frames.relational.writer import Attempt, Group, Item, RelationalWriter
+from apply.sink_kinds.relational.writer import Attempt, Group, Item, RelationalWriter
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.culprits import Culprits
 from apply.sinks.postgresql.errors import FOREIGN_KEY_VIOLATION

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from apply.frames.folding import fitting
+from apply.sink_kinds.folding import fitting
 from apply.sinks.redshift.connecting import open_link
 from apply.sinks.redshift.statements import TablePlan, quoted
 from schemas.changes import Row

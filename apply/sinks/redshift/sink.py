@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apply import aws
-from apply.frames.guarded import needs_key, rejection
 from apply.sink import Arrival, Capabilities, Rejection, TableBatch, TopicPartition
+from apply.sink_kinds.guarded import needs_key, rejection
 from apply.sinks.redshift.connecting import open_link
 from apply.sinks.redshift.control import ControlTables
 from apply.sinks.redshift.statements import DELETED, WHOLE, TablePlan, copy, csv_text

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from apply.frames.guarded import table_findings
+from apply.sink_kinds.guarded import table_findings
 from apply.sinks.redshift.connecting import open_link
 from apply.sinks.redshift.link import Link
 from apply.sinks.redshift.reader import RedshiftReader

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from apply import aws
-from apply.frames.row_files.formats import parquet_library
-from apply.frames.row_files.shape import Shape
-from apply.frames.row_files.store import path_part
+from apply.sink_kinds.row_files.formats import parquet_library
+from apply.sink_kinds.row_files.shape import Shape
+from apply.sink_kinds.row_files.store import path_part
 from schemas.endpoints.files import S3Target
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName
@@ -62,7 +62,7 @@ _OF_JSON = {
 
 
 class GlueCatalog:
-    """See `apply.frames.row_files.store.Catalog`. Connects when it is first used."""
+    """See `apply.sink_kinds.row_files.store.Catalog`. Connects when it is first used."""
 
     def __init__(self, target: S3Target) -> None:
         self._target = target

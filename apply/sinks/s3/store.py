@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from botocore.exceptions import ClientError
 
 from apply import aws
-from apply.frames.row_files.store import FileName, path_part
+from apply.sink_kinds.row_files.store import FileName, path_part
 from schemas.endpoints.files import S3Target
 from schemas.errors import ErrorKind, TailraceError
 
@@ -29,7 +29,7 @@ BUSY = frozenset({"ConditionalRequestConflict", "409", "OperationAborted"})
 
 
 class BucketStore:
-    """See `apply.frames.row_files.store.Store`."""
+    """See `apply.sink_kinds.row_files.store.Store`."""
 
     def __init__(self, target: S3Target, *, part_bytes: int = PART_BYTES) -> None:
         self._target = target

@@ -8,8 +8,8 @@ from contextlib import closing
 from functools import partial
 
 from apply import aws
-from apply.frames.row_files.reader import FilesReader
-from apply.frames.row_files.sink import RowFilesSink
+from apply.sink_kinds.row_files.reader import FilesReader
+from apply.sink_kinds.row_files.sink import RowFilesSink
 from apply.sinks.s3.catalog import GlueCatalog, database_of
 from apply.sinks.s3.store import BucketStore
 from schemas.endpoints.files import S3Target

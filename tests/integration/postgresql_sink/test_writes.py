@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from apply.frames.relational import stages as relational_stages
 from apply.sink import TableBatch, TopicPartition
+from apply.sink_kinds.relational import stages as relational_stages
 from apply.sinks.postgresql import stages
 from apply.sinks.postgresql.sink import PostgresqlSink
 from schemas.changes import UNCHANGED, Row

@@ -14,8 +14,8 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from pyarrow import parquet
 
-from apply.frames.row_files.sink import RowFilesSink
 from apply.sink import Sink, TableBatch
+from apply.sink_kinds.row_files.sink import RowFilesSink
 from apply.sinks import open_sink, target_grants
 from apply.sinks.s3.store import BucketStore
 from deploy.local.moto import MotoServer

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from apply.frames.folding import MISFIT, Told, fitting, folded
+from apply.sink_kinds.folding import MISFIT, Told, fitting, folded
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import Column
 from schemas.types import Family, LogicalType

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from apply.frames.relational.difference import difference
-from apply.frames.relational.preparation import RelationalPreparation
+from apply.sink_kinds.relational.difference import difference
+from apply.sink_kinds.relational.preparation import RelationalPreparation
 from capture.publishing.schemas_topic import Catalogue
 from schemas.policies import ExistingTables
 from schemas.registry import TableVersion

@@ -7,8 +7,8 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from apply.frames.relational.preparation import misfits
 from apply.schema_catalog import Loaded, SchemaCatalog, TopicSchemas
+from apply.sink_kinds.relational.preparation import misfits
 from apply.sinks.postgresql.catalog import TargetColumn
 from schemas.codecs import compile_encoder
 from schemas.errors import ErrorKind, TailraceError

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from apply.frames.history import HistorySink
 from apply.limits import Limits
 from apply.memory import MemorySink
 from apply.schema_catalog import Dropped
 from apply.sink import Capabilities, Rejection, TableBatch, TopicPartition
+from apply.sink_kinds.history import HistorySink
 from apply.trouble.answers import Policies
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema

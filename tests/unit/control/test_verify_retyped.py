@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from apply.frames.folding import MISFIT
+from apply.sink_kinds.folding import MISFIT
 from control.verify.canonical import RowsSide, Shape
 from control.verify.comparison import Limits, TableResult, compare_tables
 from schemas.changes import Row

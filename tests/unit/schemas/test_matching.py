@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apply.batching.projection import Projection
-from apply.frames.relational.difference import difference
 from apply.sink import TableBatch
+from apply.sink_kinds.relational.difference import difference
 from schemas.matching import matches
 from schemas.table import Column, TableName, TableSchema
 from tests.conformance.sink_suite import INT64

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from apply.frames.relational.difference import difference
+from apply.sink_kinds.relational.difference import difference
 from apply.sinks.mysql.catalog import PRIMARY, TargetColumn, TargetTable, UniqueIndex
 from apply.sinks.mysql.ddl import Alteration
 from apply.sinks.mysql.errors import refusal

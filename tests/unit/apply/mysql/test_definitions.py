@@ -9,7 +9,7 @@ from typing import Any, cast
 import pymysql
 import pytest
 
-from apply.frames.relational.difference import difference
+from apply.sink_kinds.relational.difference import difference
 from apply.sinks.mysql import connection as connections
 from apply.sinks.mysql.catalog import TargetColumn, TargetTable
 from apply.sinks.mysql.connection import Link

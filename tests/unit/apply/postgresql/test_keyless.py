@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apply.frames.relational.keyless import Entry
+from apply.sink_kinds.relational.keyless import Entry
 from apply.sinks.postgresql.catalog import TargetColumn, TargetTable
 from apply.sinks.postgresql.keyless import net_counts
 from apply.sinks.postgresql.statements import TablePlan

@@ -7,7 +7,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from apply.frames.relational.difference import difference
+from apply.sink_kinds.relational.difference import difference
 from apply.sinks.postgresql.catalog import TargetColumn, TargetTable, UniqueIndex
 from apply.sinks.postgresql.compatibility import holds
 from apply.sinks.postgresql.ddl import (

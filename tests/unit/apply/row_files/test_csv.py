@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apply.frames.row_files.formats import CsvFormat
-from apply.frames.row_files.shape import shape_of
+from apply.sink_kinds.row_files.formats import CsvFormat
+from apply.sink_kinds.row_files.shape import shape_of
 from schemas.changes import UNCHANGED, Row
 from schemas.endpoints.files import FilesTarget
 from schemas.table import Column, TableName, TableSchema

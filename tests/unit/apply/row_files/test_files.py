@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from apply.frames.row_files.sink import RowFilesSink
 from apply.sink import Origin, Sink, TableBatch, TopicPartition
+from apply.sink_kinds.row_files.sink import RowFilesSink
 from apply.sinks import files
 from apply.sinks.files import DirectoryStore
 from schemas.changes import UNCHANGED

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from apply.frames.row_files.sink import RowFilesSink
-from apply.frames.row_files.store import FileName
 from apply.sink import TopicPartition
+from apply.sink_kinds.row_files.sink import RowFilesSink
+from apply.sink_kinds.row_files.store import FileName
 from apply.sinks.files import DirectoryStore
 from tests.conformance.sink_suite import ORDERS
 from tests.unit.apply.row_files.test_files import ORIGIN, batch, settings

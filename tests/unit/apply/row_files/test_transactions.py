@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from apply.frames.row_files.reader import FilesReader
-from apply.frames.row_files.sink import RowFilesSink
 from apply.limits import Limits
 from apply.sink import Sink, TopicPartition
+from apply.sink_kinds.row_files.reader import FilesReader
+from apply.sink_kinds.row_files.sink import RowFilesSink
 from apply.sinks import files
 from apply.sinks.files import DirectoryStore
 from apply.trouble.answers import Policies

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from apply.frames.row_files.shape import Shape, shape_of
+from apply.sink_kinds.row_files.shape import Shape, shape_of
 from apply.sinks.s3.catalog import GlueCatalog
 from schemas.endpoints.files import S3Target
 from schemas.errors import Action, ErrorKind, TailraceError

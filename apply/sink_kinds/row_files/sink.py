@@ -14,12 +14,12 @@ from itertools import groupby
 from typing import cast
 from zoneinfo import ZoneInfo
 
-from apply.frames.history import HISTORY, HistorySink
-from apply.frames.row_files.formats import Chunk, CsvFormat, RowFormat, format_of
-from apply.frames.row_files.shape import Shape, shape_of
-from apply.frames.row_files.store import Catalog, FileName, Store
-from apply.frames.row_files.transactions import TransactionFiles
 from apply.sink import Gathering, Origin, Rejection, TableBatch, TopicPartition
+from apply.sink_kinds.history import HISTORY, HistorySink
+from apply.sink_kinds.row_files.formats import Chunk, CsvFormat, RowFormat, format_of
+from apply.sink_kinds.row_files.shape import Shape, shape_of
+from apply.sink_kinds.row_files.store import Catalog, FileName, Store
+from apply.sink_kinds.row_files.transactions import TransactionFiles
 from schemas.endpoints.files import RowFiles
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName, TableSchema

@@ -13,9 +13,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from operator import itemgetter
 
-from apply.frames.row_files.formats import CsvFormat
-from apply.frames.row_files.store import FileName, Store
 from apply.sink import Origin
+from apply.sink_kinds.row_files.formats import CsvFormat
+from apply.sink_kinds.row_files.store import FileName, Store
 from schemas.endpoints.files import RowFiles
 from schemas.types.calendar import moment
 

@@ -1,4 +1,4 @@
-"""Reads files of changes back, in the layout of `apply.frames.row_files.sink`: what their tables have now."""
+"""Reads files of changes back, in the layout of `apply.sink_kinds.row_files.sink`: what their tables have now."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import orjson
 
-from apply.frames.folding import Form, Told, fitting, folded
-from apply.frames.row_files.formats import parquet_library
-from apply.frames.row_files.shape import LETTERS, OPERATION, SCHEMA, TABLE, shape_of
-from apply.frames.row_files.store import Store
+from apply.sink_kinds.folding import Form, Told, fitting, folded
+from apply.sink_kinds.row_files.formats import parquet_library
+from apply.sink_kinds.row_files.shape import LETTERS, OPERATION, SCHEMA, TABLE, shape_of
+from apply.sink_kinds.row_files.store import Store
 from schemas.changes import Row
 from schemas.endpoints.files import RowFiles
 from schemas.errors import ErrorKind, TailraceError

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from apply.frames.relational.control_tables import Spelling
-from apply.frames.relational.link import RelationalLink
+from apply.sink_kinds.relational.control_tables import Spelling
+from apply.sink_kinds.relational.link import RelationalLink
 from schemas.control_tables import (
     APPLY_EXCEPTIONS,
     FULL_LOAD_EXCEPTIONS,

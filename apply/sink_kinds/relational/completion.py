@@ -10,8 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from apply.frames.relational.control_tables import RelationalControlTables
-from apply.frames.relational.preparation import RelationalPreparation
+from apply.sink_kinds.relational.control_tables import RelationalControlTables
+from apply.sink_kinds.relational.preparation import RelationalPreparation
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import ForeignKey, Index, TableName, TableSchema

@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from apply.frames.folding import MISFIT, fitting
-from apply.frames.row_files.formats import Chunk, Faults
-from apply.frames.row_files.shape import Shape
+from apply.sink_kinds.folding import MISFIT, fitting
+from apply.sink_kinds.row_files.formats import Chunk, Faults
+from apply.sink_kinds.row_files.shape import Shape
 from schemas.changes import UNCHANGED, Row, Unchanged
 from schemas.endpoints.files import RowFiles
 from schemas.types import Family, LogicalType

@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 
 import orjson
 
-from apply.frames.row_files.shape import Shape, column_text
+from apply.sink_kinds.row_files.shape import Shape, column_text
 from schemas.changes import UNCHANGED, Row
 from schemas.codecs.plain_rows import plain_fields, plan
 from schemas.endpoints.files import RowFiles
@@ -57,7 +57,7 @@ def format_of(shape: Shape, settings: RowFiles) -> RowFormat:
 def parquet_library() -> ModuleType:
     """Return the module for Parquet. Raises PREREQUISITE if what it needs is not installed."""
     try:
-        return import_module("apply.frames.row_files.parquet")
+        return import_module("apply.sink_kinds.row_files.parquet")
     except ModuleNotFoundError as error:
         raise TailraceError(
             ErrorKind.PREREQUISITE,

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, ClassVar
 
-from apply.frames.relational.link import RelationalLink
 from apply.sink import Arrival, Arriving, TopicPartition
+from apply.sink_kinds.relational.link import RelationalLink
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName, TableSchema
 

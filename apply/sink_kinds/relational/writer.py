@@ -14,9 +14,9 @@ from itertools import groupby
 from struct import error as struct_error
 from typing import Any, Generic, TypeVar
 
-from apply.frames.relational.plan import RelationalPlan
-from apply.frames.relational.stages import RelationalStages
 from apply.sink import Rejection, TableBatch
+from apply.sink_kinds.relational.plan import RelationalPlan
+from apply.sink_kinds.relational.stages import RelationalStages
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName

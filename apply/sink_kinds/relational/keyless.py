@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from apply.frames.relational.plan import RelationalPlan
+from apply.sink_kinds.relational.plan import RelationalPlan
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 

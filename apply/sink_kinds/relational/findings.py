@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
 
-from apply.frames.relational.link import RelationalLink
+from apply.sink_kinds.relational.link import RelationalLink
 from schemas.errors import TailraceError
 from schemas.findings import Finding, blocks, note, of_error, warns
 from schemas.policies import ExistingTables

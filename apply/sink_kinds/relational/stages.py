@@ -10,8 +10,8 @@ from __future__ import annotations
 from abc import ABC
 from typing import Any, ClassVar, Generic, TypeVar
 
-from apply.frames.relational.link import RelationalLink
-from apply.frames.relational.plan import RelationalPlan
+from apply.sink_kinds.relational.link import RelationalLink
+from apply.sink_kinds.relational.plan import RelationalPlan
 
 STAGES_MAX = 256
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from apply.frames.row_files.shape import Shape
+from apply.sink_kinds.row_files.shape import Shape
 
 
 @dataclass(frozen=True, slots=True)

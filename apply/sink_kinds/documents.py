@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from apply.frames.folding import Told, fitting
 from apply.sink import TableBatch
+from apply.sink_kinds.folding import Told, fitting
 from schemas.before_image import BeforeImageSettings
 from schemas.changes import UNCHANGED, Row
 from schemas.dms_json import OPERATIONS, Document, document_writer

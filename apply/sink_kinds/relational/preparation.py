@@ -7,9 +7,9 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from apply.frames.relational.catalog import FoundColumn, FoundTable
-from apply.frames.relational.control_tables import RelationalControlTables
-from apply.frames.relational.difference import as_found
+from apply.sink_kinds.relational.catalog import FoundColumn, FoundTable
+from apply.sink_kinds.relational.control_tables import RelationalControlTables
+from apply.sink_kinds.relational.difference import as_found
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
 from schemas.policies import ExistingTables

@@ -12,13 +12,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from apply.frames.relational.catalog import FoundTable
-from apply.frames.relational.control_tables import RelationalControlTables
-from apply.frames.relational.link import RelationalLink
-from apply.frames.relational.plan import RelationalPlan, written_columns
-from apply.frames.relational.stages import RelationalStages
-from apply.frames.relational.writer import RelationalWriter
 from apply.sink import Arrival, Arriving, Capabilities, Rejection, TableBatch, TopicPartition
+from apply.sink_kinds.relational.catalog import FoundTable
+from apply.sink_kinds.relational.control_tables import RelationalControlTables
+from apply.sink_kinds.relational.link import RelationalLink
+from apply.sink_kinds.relational.plan import RelationalPlan, written_columns
+from apply.sink_kinds.relational.stages import RelationalStages
+from apply.sink_kinds.relational.writer import RelationalWriter
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import Column, TableName, TableSchema

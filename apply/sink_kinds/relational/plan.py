@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from apply.frames.relational.catalog import FoundTable
+from apply.sink_kinds.relational.catalog import FoundTable
 from schemas.changes import UNCHANGED, Row
 from schemas.table import Column, TableSchema
 from schemas.types.forms import is_loose
