@@ -8,10 +8,11 @@ In the order in which to read it:
 - `batching`: from records to batches, by `schema_catalog` and `schema_stand_ins`; of Debezium's topics by `debezium`.
 - `writer`: a batch in one transaction, by `rows`, `grouping` and `prepared`, in the `writer_thread`. `outcome` is what
   became of it.
-- `trouble`: what the target refused, or cannot take yet. `errors` are those of which more than their kind decides.
+- `error_handling`: what the target refused, or cannot take yet. `errors` are those of which more than their kind
+  decides. `truncates`: where all appliers of a table meet.
 - `completion`: ends of loads, at `barriers` of all appliers. `goal`: the end of the service. `report` and `journal`:
   what it says of itself.
-- `sink`: what a target must offer, and `reading` to be compared. `sinks`: the targets, by `sink_kinds`; `memory` is
-  the reference, `aws` what several share. Before a sink may stand `mapped_sink` with `mapped_rows` and `sharing`, and
-  `values`.
+- `sink`: what a target must offer, and `reading` to be compared. `sinks`: the targets; `sink_kinds`: what those of
+  one kind share; `memory` is the reference, `aws` what several need. Before a sink may stand `mapped_sink` with
+  `mapped_rows` and `sharing`, and `values`.
 """

@@ -15,6 +15,8 @@ from apply.batching.versions import Versions
 from apply.claims import Claims
 from apply.commit_order import CommitOrder
 from apply.cursors import Consumer, GroupCommits, Partition
+from apply.error_handling.holds import Holds
+from apply.error_handling.parking import ParkingLot
 from apply.errors import SuspendingError
 from apply.flow import Flow
 from apply.limits import DEFAULT_LIMITS, Limits, Room, check_parked
@@ -22,8 +24,6 @@ from apply.order import KeyOrder
 from apply.outcome import EVERYTHING, Outcome
 from apply.recovery import Recovery
 from apply.sink import TopicPartition
-from apply.trouble.holds import Holds
-from apply.trouble.parking import ParkingLot
 from apply.writer_thread import WriterThread
 from runtime import clock
 from runtime.failpoints import hit

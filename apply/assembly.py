@@ -15,6 +15,12 @@ from apply.commit_order import CommitOrder, sequence_reader
 from apply.completion import Completion
 from apply.cursors import Cursors
 from apply.debezium import topics as debezium_topics
+from apply.error_handling.answers import policies_of
+from apply.error_handling.conflicts import Boundaries
+from apply.error_handling.dead_letters import DeadLettersTopic
+from apply.error_handling.holds import Holds
+from apply.error_handling.release import Releases
+from apply.error_handling.waiting import Waiting
 from apply.goal import ends_of_loads
 from apply.journal import Journal, loaded
 from apply.limits import Limits, limits_of
@@ -24,13 +30,7 @@ from apply.schema_stand_ins import SchemaStandIns
 from apply.sink import Capabilities, TopicPartition
 from apply.sinks import open_dms_tables, open_sink
 from apply.subscription import Subscription
-from apply.trouble.answers import policies_of
-from apply.trouble.conflicts import Boundaries
-from apply.trouble.dead_letters import DeadLettersTopic
-from apply.trouble.holds import Holds
-from apply.trouble.release import Releases
-from apply.trouble.truncates import Truncates
-from apply.trouble.waiting import Waiting
+from apply.truncates import Truncates
 from apply.writer import Writer
 from apply.writer_thread import WriterThread
 from runtime import clock

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 
 from apply.cursors import progress_of
+from apply.error_handling.survey import Progress
 from apply.sink import TopicPartition
-from apply.trouble.survey import Progress
 from runtime.kafka.admin import Topics
 from runtime.kafka.client import Properties
 from runtime.kafka.group_offsets import GroupOffsets

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 
 from apply.commit_order import CommitOrder
 from apply.cursors import Consumer
+from apply.error_handling.survey import Progress
 from apply.order import KeyOrder
 from apply.sink import Sink, TopicPartition
-from apply.trouble.survey import Progress
 from runtime.failpoints import hit
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from apply.batching.batch import Record
+from apply.error_handling.survey import Progress
 from apply.sink import TopicPartition
-from apply.trouble.survey import Progress
 from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas.errors import TailraceError

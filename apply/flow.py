@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from apply.cursors import Consumer
+from apply.error_handling.holds import Holds
 from apply.order import Order
 from apply.sink import TopicPartition
-from apply.trouble.holds import Holds
 
 
 class Flow:

@@ -12,7 +12,7 @@ from schemas.settings import Settings
 
 if TYPE_CHECKING:
     from apply.batching.batch import Batch
-    from apply.trouble.parking import ParkingLot
+    from apply.error_handling.parking import ParkingLot
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from apply.batching.batch import Batch, Key, Record
+from apply.error_handling.parking import ParkedRecord
 from apply.sink import TopicPartition
-from apply.trouble.parking import ParkedRecord
 from schemas.errors import TailraceError
 
 

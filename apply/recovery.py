@@ -1,4 +1,4 @@
-"""What follows an error: whether to try again, to leave a table out or to end; and how long to wait before a new try."""
+"""What follows an error: whether to try again, to leave a table out or to end, and how long to wait before a try."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ from dataclasses import replace
 from itertools import groupby
 
 from apply.batching.batch import Batch, Segment
+from apply.error_handling.conflicts import Conflicts, Contradiction
+from apply.error_handling.succession import Rejected, barred, followers, places, refused_before, standing
 from apply.prepared import PreparedTables
 from apply.sink import Rejection, Sink, TableBatch
-from apply.trouble.conflicts import Conflicts, Contradiction
-from apply.trouble.succession import Rejected, barred, followers, places, refused_before, standing
 from schemas.errors import ErrorKind
 from schemas.table import TableName
 

@@ -10,15 +10,15 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import NamedTuple, cast
 
 from apply.batching.batch import Batch, Record, Segment
+from apply.error_handling.answers import Answers, DeadLetters, Policies
+from apply.error_handling.conflicts import Conflicts, Contradiction
+from apply.error_handling.parking import QUEUED, Identity, ParkedRecord
+from apply.error_handling.succession import Rejected, keys_of
 from apply.grouping import Grouping, Load
 from apply.outcome import Outcome, Place, Wait, place_of
 from apply.prepared import PreparedTables
 from apply.rows import Rows
 from apply.sink import SharingSink, Sink, TopicPartition
-from apply.trouble.answers import Answers, DeadLetters, Policies
-from apply.trouble.conflicts import Conflicts, Contradiction
-from apply.trouble.parking import QUEUED, Identity, ParkedRecord
-from apply.trouble.succession import Rejected, keys_of
 from runtime import clock
 from runtime.failpoints import hit
 from runtime.logging import get_logger

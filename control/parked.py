@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from apply.trouble import dead_letters
-from apply.trouble.parking import EDIT, RETRY, SKIP
-from apply.trouble.parking import ParkedKey as Waiting
+from apply.error_handling import dead_letters
+from apply.error_handling.parking import EDIT, RETRY, SKIP
+from apply.error_handling.parking import ParkedKey as Waiting
 from control.reading import Reader
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Settings

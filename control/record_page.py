@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from apply.trouble.parking import PARK, headers_of
+from apply.error_handling.parking import PARK, headers_of
 from capture import checkpoints
 from capture.full_load.state import LoadState, TableLoad
 from capture.publishing.schemas_topic import Catalogue

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from apply.batching.course import Course
 from apply.batching.net_change import NetChanges
 from apply.batching.projection import Projection
+from apply.error_handling.parking import Identity, ParkedRecord
 from apply.sink import Origin, TopicPartition
-from apply.trouble.parking import Identity, ParkedRecord
 from runtime.kafka.whole_records import SpooledRecord
 from schemas.changes import Row
 from schemas.codecs import Decoder
@@ -23,7 +23,7 @@ from schemas.large_values import LargeValue
 from schemas.table import TableSchema
 
 if TYPE_CHECKING:
-    from apply.trouble.conflicts import Contradiction
+    from apply.error_handling.conflicts import Contradiction
 
 Key = tuple[str, Any]
 """A topic, and the encoded key of a row of its table."""

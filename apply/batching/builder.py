@@ -17,17 +17,17 @@ from apply.batching.parked_keys import ParkedKeys
 from apply.batching.staged_rows import Staging, Stagings
 from apply.batching.untold import Untold
 from apply.batching.versions import Versions
+from apply.error_handling.conflicts import NEVER, Boundaries
+from apply.error_handling.parking import ParkingLot
 from apply.sink import Origin, Sink, StreamingSink, TopicPartition
-from apply.trouble.conflicts import NEVER, Boundaries
-from apply.trouble.parking import ParkingLot
 from runtime.kafka.whole_records import SpooledRecord
 from schemas.codecs import Decoder
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
 
 if TYPE_CHECKING:
-    from apply.trouble.superseded import Superseded
-    from apply.trouble.waiting import Waiting
+    from apply.error_handling.superseded import Superseded
+    from apply.error_handling.waiting import Waiting
 
 
 class BatchBuilder:

@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from apply.batching.batch import Batch, Record
+from apply.error_handling.parking import ParkingLot
 from apply.schema_catalog import SchemaCatalog
-from apply.trouble.parking import ParkingLot
 
 
 class ParkedKeys:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from apply.trouble.parking import PARK, QUEUED, RETRY, headers_of
+from apply.error_handling.parking import PARK, QUEUED, RETRY, headers_of
 from capture import checkpoints
 from capture.full_load.state import LoadState, TableLoad
 from capture.publishing.transactions import Open

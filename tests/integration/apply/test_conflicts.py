@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from apply.trouble import dead_letters
+from apply.error_handling import dead_letters
 from schemas.changes import UNCHANGED
 from schemas.settings import Settings
 from schemas.table import Column, ForeignKey, Index, TableName, TableSchema

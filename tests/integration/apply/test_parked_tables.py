@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from apply.trouble.dead_letters import read_lot
+from apply.error_handling.dead_letters import read_lot
 from control import parked, signals
 from runtime.configuration import load
 from runtime.status import read_status

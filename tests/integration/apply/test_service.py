@@ -10,9 +10,9 @@ from typing import Any, Self
 
 import pytest
 
+from apply.error_handling import dead_letters
+from apply.error_handling.parking import COMMANDS
 from apply.service import run
-from apply.trouble import dead_letters
-from apply.trouble.parking import COMMANDS
 from control import parked as parked_commands
 from runtime.kafka.ranges import read_ranges
 from runtime.lifecycle import StopRequest

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from apply.error_handling.dead_letters import read_lot
 from apply.sinks.mysql.findings import CONTROL_RIGHTS
-from apply.trouble.dead_letters import read_lot
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import parse
 from tests.conformance.sink_suite import EVENTS, ORDERS

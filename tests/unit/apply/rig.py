@@ -18,17 +18,17 @@ from apply.batching.batch import Record, size_of
 from apply.batching.versions import Versions
 from apply.commit_order import CommitOrder, sequence_reader
 from apply.cursors import Cursors, progress_of
+from apply.error_handling.answers import Policies
+from apply.error_handling.conflicts import Boundaries
+from apply.error_handling.holds import Holds
+from apply.error_handling.parking import Identity, ParkedRecord, ParkingLot
+from apply.error_handling.survey import Progress
+from apply.error_handling.waiting import Waiting
 from apply.limits import Limits
 from apply.memory import MemorySink, MemoryTarget
 from apply.schema_catalog import Loaded, SchemaCatalog, TopicSchemas
 from apply.sink import Gathering, Sink, TopicPartition
-from apply.trouble.answers import Policies
-from apply.trouble.conflicts import Boundaries
-from apply.trouble.holds import Holds
-from apply.trouble.parking import Identity, ParkedRecord, ParkingLot
-from apply.trouble.survey import Progress
-from apply.trouble.truncates import Truncates
-from apply.trouble.waiting import Waiting
+from apply.truncates import Truncates
 from apply.writer import Writer
 from apply.writer_thread import WriterThread
 from runtime.retry import Backoff

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
+from apply.error_handling.answers import Escalation, Policies
+from apply.error_handling.holds import Why
+from apply.error_handling.survey import Progress
 from apply.limits import Limits
 from apply.memory import MemorySink
 from apply.sink import TopicPartition
-from apply.trouble.answers import Escalation, Policies
-from apply.trouble.holds import Why
-from apply.trouble.survey import Progress
 from runtime.kafka.errors import FencedError, SupplantedError
 from schemas.changes import UNCHANGED
 from schemas.errors import ErrorKind, TailraceError

@@ -11,12 +11,12 @@ import pytest
 
 from apply.batching.versions import Versions
 from apply.completion import GROUP_RECORDS_MAX, RETRY_S, Completion, ranks
+from apply.error_handling.answers import Policies
 from apply.grouping import GROUP_TABLES_MAX, Load
 from apply.journal import loaded
 from apply.memory import MemorySink
 from apply.schema_catalog import Dropped, Loaded
 from apply.sink import TopicPartition
-from apply.trouble.answers import Policies
 from apply.writer import Writer
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Mode

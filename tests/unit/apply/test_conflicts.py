@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from apply.batching.net_change import merge
+from apply.error_handling.answers import Policies, policies_of
+from apply.error_handling.conflicts import ConflictPolicies
 from apply.limits import Limits
 from apply.memory import MemoryTable
 from apply.outcome import Outcome
-from apply.trouble.answers import Policies, policies_of
-from apply.trouble.conflicts import ConflictPolicies
 from capture.full_load.limits import why_not
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError

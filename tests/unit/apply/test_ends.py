@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from apply.batching.batch import Record
+from apply.error_handling.answers import Policies
+from apply.error_handling.survey import Progress
 from apply.goal import Goal
 from apply.sink import TopicPartition
-from apply.trouble.answers import Policies
-from apply.trouble.survey import Progress
 from schemas.errors import ErrorKind, TailraceError
 from tests.conformance.sink_suite import ORDERS
 from tests.unit.apply.rig import Rig

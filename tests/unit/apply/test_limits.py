@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from apply.error_handling.answers import policies_of
 from apply.limits import Limits, limits_of
 from apply.outcome import Outcome
-from apply.trouble.answers import policies_of
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import parse
 from tests.conformance.sink_suite import ORDERS

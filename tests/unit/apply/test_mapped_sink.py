@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from apply.error_handling.answers import Policies
 from apply.mapped_sink import MappedSink, mapped_tables
 from apply.memory import MemorySink, MemoryTarget
 from apply.schema_catalog import Known
 from apply.sink import Capabilities, Origin, Rejection, TableBatch, TopicPartition
 from apply.sink_kinds.history import HistorySink
-from apply.trouble.answers import Policies
 from apply.values import Values
 from apply.writer import Writer
 from schemas.changes import UNCHANGED, Row

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from apply.error_handling.answers import Policies
 from apply.limits import Limits
 from apply.sink import TopicPartition
-from apply.trouble.answers import Policies
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import Column, ForeignKey, TableName, TableSchema

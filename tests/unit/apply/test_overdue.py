@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from apply.batching.batch import Key, Record
+from apply.error_handling.survey import PATIENCE
+from apply.error_handling.waiting import Waiting
 from apply.outcome import Wait
 from apply.sink import TopicPartition
-from apply.trouble.survey import PATIENCE
-from apply.trouble.waiting import Waiting
 from schemas.errors import ErrorKind, TailraceError
 from tests.unit.apply.rig import Entry
 

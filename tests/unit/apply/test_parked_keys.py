@@ -8,8 +8,8 @@ import pytest
 
 from apply.batching.batch import Batch
 from apply.batching.parked_keys import ParkedKeys
+from apply.error_handling.parking import ParkedRecord, ParkingLot
 from apply.sink import TopicPartition
-from apply.trouble.parking import ParkedRecord, ParkingLot
 from schemas.errors import ErrorKind, TailraceError
 from tests.conformance.sink_suite import ORDERS
 from tests.unit.apply.rig import Entry, PlainCatalog, Topics

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from apply.trouble import parking
-from apply.trouble.parking import (
+from apply.error_handling import parking
+from apply.error_handling.parking import (
     EARLY,
     PARK,
     QUEUED,

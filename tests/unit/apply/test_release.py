@@ -8,12 +8,12 @@ from typing import cast
 
 import pytest
 
+from apply.error_handling.answers import Policies
+from apply.error_handling.dead_letters import DeadLettersTopic, Letter
+from apply.error_handling.parking import EARLY, RETRY, ParkedKey, ParkedRecord
+from apply.error_handling.release import PAUSE_S, Releases
 from apply.limits import Limits
 from apply.sink import TopicPartition
-from apply.trouble.answers import Policies
-from apply.trouble.dead_letters import DeadLettersTopic, Letter
-from apply.trouble.parking import EARLY, RETRY, ParkedKey, ParkedRecord
-from apply.trouble.release import PAUSE_S, Releases
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
 from tests.conformance.sink_suite import ORDERS
@@ -157,7 +157,7 @@ def test_what_waited_for_changes_and_is_refused_then_counts_as_parked() -> None:
 
 def test_what_violates_a_key_in_commit_order_is_tried_again_some_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whose value another row gives up in a later commit was parked until an operator said so."""
-    monkeypatch.setattr("apply.trouble.release.TRIES_MAX", 3)
+    monkeypatch.setattr("apply.error_handling.release.TRIES_MAX", 3)
     rig = Rig([PEOPLE], partition_count=1)
     rig.target.unique[PEOPLE.name] = "mail"
     rig.topics.begin_marks()
@@ -234,7 +234,7 @@ def test_who_has_lost_a_partition_writes_none_of_its_parked_rows() -> None:
 
 
 def test_so_many_are_tried_in_a_turn_that_the_group_hears_from_us(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("apply.trouble.release.KEYS_MAX", 2)
+    monkeypatch.setattr("apply.error_handling.release.KEYS_MAX", 2)
     rig = rig_of(PARENTS, CHILDREN)
     member = rig.member(take_all=True)
     applier = member.applier

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from apply.error_handling.answers import Policies
 from apply.limits import Limits
 from apply.memory import MemorySink
 from apply.schema_catalog import Dropped
 from apply.sink import Capabilities, Rejection, TableBatch, TopicPartition
 from apply.sink_kinds.history import HistorySink
-from apply.trouble.answers import Policies
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
 from tests.conformance.sink_suite import EVENTS, ORDERS

@@ -11,11 +11,11 @@ import pytest
 from apply.batching import untold
 from apply.batching.net_change import Change
 from apply.batching.untold import Untold
+from apply.error_handling.answers import Policies
+from apply.error_handling.conflicts import ConflictPolicies
 from apply.limits import Limits
 from apply.mapped_sink import MappedSink
 from apply.sink import Origin, TableBatch
-from apply.trouble.answers import Policies
-from apply.trouble.conflicts import ConflictPolicies
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import TailraceError
 from schemas.table import Column, ForeignKey, GeneratedColumn, Index, TableName, TableSchema, UserType

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 from confluent_kafka import Message
 
+from apply.error_handling.survey import Progress, Survey
+from apply.error_handling.waiting import BYTES_MAX, Waiting
 from apply.limits import Limits
 from apply.outcome import Outcome, Wait
 from apply.sink import TopicPartition
-from apply.trouble.survey import Progress, Survey
-from apply.trouble.waiting import BYTES_MAX, Waiting
 from runtime.kafka.whole_records import SpooledRecord
 from runtime.spool import Spool
 from schemas.changes import UNCHANGED, Row

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from apply.batching.batch import Batch
+from apply.error_handling.answers import Policies
 from apply.memory import MemorySink, MemoryTarget
-from apply.trouble.answers import Policies
 from apply.writer import Writer
 from runtime import clock
 from tests.unit.apply.rig import DeadLettersDouble

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apply.trouble.parking import ACTION, PARK, RELEASED, RETRY, SKIP, ParkingLot
+from apply.error_handling.parking import ACTION, PARK, RELEASED, RETRY, SKIP, ParkingLot
 from capture import checkpoints
 from capture.full_load.state import LoadState, TableLoad
 from capture.publishing.schemas_topic import Catalogue

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from apply.cursors import progress_of
-from apply.trouble.parking import RETRY, ParkingLot
+from apply.error_handling.parking import RETRY, ParkingLot
 from capture import checkpoints
 from capture.full_load.state import LoadState, TableLoad
 from capture.publishing.schemas_topic import Catalogue

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from apply.error_handling.answers import Policies
+from apply.error_handling.survey import Progress
 from apply.limits import Limits
 from apply.sink import Sink, TopicPartition
 from apply.sink_kinds.row_files.reader import FilesReader
 from apply.sink_kinds.row_files.sink import RowFilesSink
 from apply.sinks import files
 from apply.sinks.files import DirectoryStore
-from apply.trouble.answers import Policies
-from apply.trouble.survey import Progress
 from schemas.endpoints.files import FilesTarget
 from schemas.errors import ErrorKind, TailraceError
 from tests.conformance.sink_suite import SEATS

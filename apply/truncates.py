@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from apply.batching.versions import Versions
+from apply.error_handling.parking import ParkingLot
+from apply.error_handling.superseded import Superseded
 from apply.sink import Arrival, TopicPartition
-from apply.trouble.parking import ParkingLot
-from apply.trouble.superseded import Superseded
 from apply.writer import Writer
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from apply.applier import Applier
 from apply.batching.batch import Batch
 from apply.batching.builder import BatchBuilder
+from apply.error_handling.dead_letters import DeadLettersTopic, Letter
+from apply.error_handling.parking import CONFLICT, EARLY, REFUSED, RELEASED, SKIP, Identity, ParkedKey, ParkingLot
 from apply.limits import check_parked
 from apply.outcome import Place
 from apply.sink import TopicPartition
-from apply.trouble.dead_letters import DeadLettersTopic, Letter
-from apply.trouble.parking import CONFLICT, EARLY, REFUSED, RELEASED, SKIP, Identity, ParkedKey, ParkingLot
 from runtime import clock
 from runtime.failpoints import hit
 from runtime.logging import get_logger

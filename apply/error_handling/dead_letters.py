@@ -1,6 +1,6 @@
 """The dead-letters topic of a target in Kafka: written by appliers and operators, followed by both.
 
-What its records mean is `apply.trouble.parking`'s business.
+What its records mean is `apply.error_handling.parking`'s business.
 """
 
 from __future__ import annotations
@@ -12,8 +12,18 @@ from contextlib import closing
 from typing import NamedTuple
 
 from apply.batching.batch import Record
-from apply.trouble.parking import ACTION, COMMANDS, EDIT, PARK, RELEASED, Identity, ParkedKey, ParkedRecord, ParkingLot
-from apply.trouble.parking import headers_of as headers
+from apply.error_handling.parking import (
+    ACTION,
+    COMMANDS,
+    EDIT,
+    PARK,
+    RELEASED,
+    Identity,
+    ParkedKey,
+    ParkedRecord,
+    ParkingLot,
+)
+from apply.error_handling.parking import headers_of as headers
 from runtime import clock
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import Follower

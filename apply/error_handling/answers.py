@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from apply.batching.batch import Record
+from apply.error_handling.conflicts import NOBODY_LOOKS, ConflictPolicies
+from apply.error_handling.parking import EARLY, QUEUED, Identity, ParkedRecord
 from apply.errors import FinalError, SuspendingError
 from apply.outcome import Outcome, place_of
-from apply.trouble.conflicts import NOBODY_LOOKS, ConflictPolicies
-from apply.trouble.parking import EARLY, QUEUED, Identity, ParkedRecord
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
 from schemas.policies import ConflictPolicy, ErrorPolicies

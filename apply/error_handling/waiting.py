@@ -5,9 +5,9 @@ of its partition go on. So no partition ever waits for another one, and two cann
 not durable: the partition's offset at the target stays before it, and whoever takes over reads it again.
 
 A row is refused for good once it has waited for `conflict_wait_s` since its last change, *and* everybody has passed
-what the topics held at that moment (`apply.trouble.survey`), so that what it was to follow has come; *and* once more
-what they held when it was tried after that: what it needed may have gone again by then, but so has its own next change
-come. Nor is one refused that may wait for another one that waits and still changes, for ten times as long.
+what the topics held at that moment (`apply.error_handling.survey`), so that what it was to follow has come; *and* once
+more what they held when it was tried after that: what it needed may have gone again by then, but so has its own next
+change come. Nor is one refused that may wait for another one that waits and still changes, for ten times as long.
 
 A key that changes all the time always has a last change which is too new for that. So when everybody has passed the
 ends of some moment, but for what waits there, too, its changes up to these ends are tried by themselves: what they
@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from apply.batching.batch import Batch, Key, Record, size_of
+from apply.error_handling.survey import PATIENCE, Committed, Ends, Survey, Surveys
 from apply.outcome import Place, Wait, place_of
 from apply.sink import TopicPartition
-from apply.trouble.survey import PATIENCE, Committed, Ends, Survey, Surveys
 
 PAUSE_S = 0.1
 PAUSE_S_MAX = 2.0

@@ -1,6 +1,6 @@
-"""What keeps a partition from going on: a truncate (see `truncates`), a suspension, or a conflict that may pass
-where it is not enough that one key waits (a table without a key; all others: `apply.trouble.waiting`). Also the end of
-its load, where the service is to end before the changes since then.
+"""What keeps a partition from going on: a truncate (see `apply.truncates`), a suspension, or a conflict that may pass
+where it is not enough that one key waits (a table without a key; all others: `apply.error_handling.waiting`). Also the
+end of its load, where the service is to end before the changes since then.
 
 A held partition is read up to the hold's offset and paused there; all others flow.
 """
@@ -14,12 +14,12 @@ from functools import partial
 
 from apply.barriers import barrier_of_truncate
 from apply.cursors import Cursors
+from apply.error_handling.waiting import Waiting
 from apply.errors import SuspendingError, Suspensions
 from apply.limits import Limits
 from apply.outcome import Place
 from apply.sink import TopicPartition
-from apply.trouble.truncates import Truncate, Truncates
-from apply.trouble.waiting import Waiting
+from apply.truncates import Truncate, Truncates
 from runtime.logging import get_logger
 from schemas.errors import TailraceError
 
