@@ -15,8 +15,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from apply.batching.batch import Record, by_partition
-from apply.batching.counts import Counts
-from apply.batching.kept import Kept
+from apply.batching.mark_counts import MarkCounts
+from apply.batching.reorder_buffer import ReorderBuffer
 from apply.schema_catalog import SchemaCatalog
 from apply.sink import TopicPartition
 from runtime.logging import get_logger
@@ -70,8 +70,8 @@ class CommitOrder:
         self._positions = positions
         self._reach = reach
         self._read_ends = ends
-        self._kept = Kept(sequence_of, kept_records_max, kept_bytes_max)
-        self._counts = Counts(positions, self._kept, ends, monotonic)
+        self._buffer = ReorderBuffer(sequence_of, kept_records_max, kept_bytes_max)
+        self._counts = MarkCounts(positions, self._buffer, ends, monotonic)
         self.exact = True
         self.forget()
 
@@ -90,7 +90,7 @@ class CommitOrder:
         self._next_mark = -1
         self._reached = None
         self._marks_end = None
-        self._kept.clear()
+        self._buffer.clear()
         self._clear()
 
     def drop(self, partition: TopicPartition) -> None:
@@ -98,7 +98,7 @@ class CommitOrder:
         if partition == self.marks:
             self._waiting.clear()
             self._next_mark = -1
-        self._kept.drop(partition)
+        self._buffer.drop(partition)
 
     def taken(self) -> None:
         """See `apply.order.Order`."""
@@ -118,11 +118,11 @@ class CommitOrder:
     @property
     def pending(self) -> bool:
         """See `apply.order.Order`."""
-        return bool(self._kept or self._waiting or self._goal is not None)
+        return bool(self._buffer or self._waiting or self._goal is not None)
 
     def keeps(self, partition: TopicPartition) -> bool:
         """See `apply.order.Order`."""
-        return partition in self._kept or (partition == self.marks and bool(self._waiting))
+        return partition in self._buffer or (partition == self.marks and bool(self._waiting))
 
     def ends(self, eof: Mapping[Any, int], flushed: Mapping[TopicPartition, int]) -> Mapping[Any, int]:
         """See `apply.order.Order`. Offsets without one among the marks would say that they were written by key."""
@@ -131,7 +131,7 @@ class CommitOrder:
     def standing(self) -> Collection[TopicPartition]:
         """See `apply.order.Order`."""
         # Only partitions that have passed the goal already: nobody waits for them.
-        standing = self._kept.standing()
+        standing = self._buffer.standing()
         return {*standing, self.marks} if len(self._waiting) > MARKS_MAX else standing
 
     def admit(self, records: list[Record]) -> list[Record]:
@@ -144,14 +144,14 @@ class CommitOrder:
             if partition == self.marks:
                 self._take_marks(max(position, self._next_mark), group)
                 continue
-            end_of_kept = self._kept.end_of(partition)
+            end_of_kept = self._buffer.end_of(partition)
             position = position if end_of_kept is None else end_of_kept
             if group[0].offset() < position:
                 group = [r for r in group if r.offset() >= position]
             if end_of_kept is not None or self._goal is None:
-                self._kept.add(partition, group)
+                self._buffer.add(partition, group)
             elif group:
-                group = self._kept.split(partition, group, self._goal.seq)
+                group = self._buffer.split(partition, group, self._goal.seq)
                 self._counts.count(partition.topic, group)
                 admitted += group
         return admitted
@@ -223,7 +223,7 @@ class CommitOrder:
         self._goal = mark
         self._counts.begin()
         admitted: list[Record] = []
-        for partition, records in self._kept.take(mark.seq):
+        for partition, records in self._buffer.take(mark.seq):
             self._counts.count(partition.topic, records)
             admitted += records
         return admitted

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from apply.batching.course import Course
+from apply.batching.first_changes import FirstChanges
 from apply.batching.net_change import NetChanges
 from apply.batching.projection import Projection
 from apply.error_handling.parking import Identity, ParkedRecord
@@ -61,10 +61,10 @@ class Segment:
     """For sinks that ask for origins: where each record comes from."""
     latest: dict[Any, Origin] = field(default_factory=dict)
     """The same where there are net changes: by key, where the last record comes from."""
-    course: Course | None = None
+    first_changes: FirstChanges | None = None
     """What each key's changes began with, where conflicts with the target's rows are looked for."""
     read_key: Callable[[bytes], Row] | None = None
-    """Reads a record's key, where there is a `course`."""
+    """Reads a record's key, where there are `first_changes`."""
     contradictions: list[Contradiction] | None = None
     """What the target's rows contradict, once they were asked for."""
     values: Mapping[bytes, LargeValue] = field(default_factory=dict)

@@ -11,11 +11,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
 from apply.batching.batch import Batch, Cut, Record, Segment, by_partition
-from apply.batching.course import Course
+from apply.batching.first_changes import FirstChanges
+from apply.batching.incomplete_inserts import IncompleteInserts
 from apply.batching.net_change import Change, NetChanges
 from apply.batching.parked_keys import ParkedKeys
 from apply.batching.staged_rows import Staging, Stagings
-from apply.batching.untold import Untold
 from apply.batching.versions import Versions
 from apply.error_handling.conflicts import NEVER, Boundaries
 from apply.error_handling.parking import ParkingLot
@@ -46,7 +46,8 @@ class BatchBuilder:
         """Changes of `waiting` keys queue there."""
         self._history = sink.capabilities.history
         self._origins = sink.capabilities.origins
-        self._untold = Untold(versions.catalog.is_referred if sink.capabilities.refers else lambda _name: False)
+        is_referred = versions.catalog.is_referred if sink.capabilities.refers else lambda _name: False
+        self._inserts = IncompleteInserts(is_referred)
         self._stagings = Stagings(sink)
         self._streaming = cast("StreamingSink", sink) if sink.capabilities.streams else None
         self._versions = versions
@@ -286,7 +287,7 @@ class BatchBuilder:
         keys = [r.key() for r in records]
         written: Sequence[Change] = changes
         if "c" in ops and not segment.net.sequential:
-            written = self._untold.settled(topic, decoder.table, keys, changes)
+            written = self._inserts.settled(topic, decoder.table, keys, changes)
         written_ops = ops if written is changes else {change[0] for change in written}
         segment.net.add(keys, written, written_ops, () if staging is None else values)
         if segment.net.sequential:
@@ -294,10 +295,10 @@ class BatchBuilder:
             segment.places += origins
         elif self._origins:
             segment.latest.update(zip(keys, origins, strict=True))
-        if segment.course is not None and self.boundaries is not None:
+        if segment.first_changes is not None and self.boundaries is not None:
             segment.read_key = decoder.decode_key
             begin = self.boundaries.of(partition, decoder.table) if is_judged else NEVER
-            segment.course.add(keys, changes, records, begin, self._untold.left_out[topic])
+            segment.first_changes.add(keys, changes, records, begin, self._inserts.left_out[topic])
         if ops != {"r"} or decoder.table.version != self._catalog.topics[topic].oldest.version:
             # Rows that a later version wrote may be loaded for the second time.
             self.clean.discard(partition)
@@ -363,7 +364,7 @@ class BatchBuilder:
             values=self.batch.values[partition.topic],
         )
         if self.boundaries is not None and not segment.net.sequential and (ops := self.boundaries.ops(table)):
-            segment.course = Course(ops)
+            segment.first_changes = FirstChanges(ops)
         segments.append(segment)
         self._floor[partition] = len(segments) - 1
         return segment

@@ -113,26 +113,26 @@ class Conflicts:
         Nothing is said of keys that were `refused` before: what follows goes with them, whatever becomes of them.
         Asked for the same segment again, as when a batch is tried in another way, it returns what it found.
         """
-        course = segment.course
-        if course is None or not self._ops:
+        firsts = segment.first_changes
+        if firsts is None or not self._ops:
             return []
         if segment.contradictions is None:
-            keys = [key for key, start in course.starts.items() if start.op in self._ops and key not in refused]
+            keys = [key for key, first in firsts.by_key.items() if first.op in self._ops and key not in refused]
             segment.contradictions = self._look(sink, segment, keys) if keys else []
         return segment.contradictions
 
     def _look(self, sink: Sink, segment: Segment, keys: list[bytes]) -> list[Contradiction]:
-        course, read = segment.course, segment.read_key
-        assert course is not None
-        assert read is not None, "a segment with a course reads keys"
+        firsts, read = segment.first_changes, segment.read_key
+        assert firsts is not None
+        assert read is not None, "a segment with first changes reads keys"
         there = cast("FindingSink", sink).present(segment.projection.table, [read(key) for key in keys])
         found = []
         for key, is_there in zip(keys, there, strict=True):
-            start = course.starts[key]
-            if is_there is None or is_there != (start.op == "c"):
+            first = firsts.by_key[key]
+            if is_there is None or is_there != (first.op == "c"):
                 continue
-            course.leave_out(segment.net, key)
-            for op, records in ((start.op, start.records), ("d", start.deletes)):
+            firsts.leave_out(segment.net, key)
+            for op, records in ((first.op, first.records), ("d", first.deletes)):
                 policy = self._policies.of(op)
                 if policy is not None and records:
                     found.append(Contradiction(policy, _error(op, segment.target), records))

@@ -18,7 +18,7 @@ from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
 from tests.conformance.sink_suite import ORDERS
 from tests.unit.apply.rig import Rig
-from tests.unit.apply.test_untold import PEOPLE
+from tests.unit.apply.test_incomplete_inserts import PEOPLE
 from tests.unit.apply.test_waiting import CHILDREN, PARENTS, rig_of
 
 PLACE = TopicPartition("shop.public.orders", 0)

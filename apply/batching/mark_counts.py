@@ -17,7 +17,7 @@ STALL_LOG_S = 30.0
 WHATEVER_THERE_IS = 1 << 62
 
 
-class Counts:
+class MarkCounts:
     """What is needed up to a goal, and what of it is here."""
 
     _needed: dict[str, int]

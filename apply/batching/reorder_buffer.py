@@ -1,4 +1,4 @@
-"""Records that are kept back: of each partition those behind the commit sequence up to which all may be applied.
+"""Records that came before their turn: of each partition those behind the commit sequence up to which all may be applied.
 
 Records of one partition stand in commit order. Invariant 8: who keeps them pauses partitions while there are too many.
 """
@@ -12,7 +12,7 @@ from apply.sink import TopicPartition
 from schemas.errors import ErrorKind, TailraceError
 
 
-class Kept:
+class ReorderBuffer:
     """What is kept back, by partition, none of which is empty."""
 
     def __init__(self, sequence_of: Callable[[Record], int], records_max: int, bytes_max: int) -> None:

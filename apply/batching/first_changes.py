@@ -1,4 +1,4 @@
-"""How each key of a segment came to its net change: enough to say what is left of it without its first change.
+"""What each key of a segment began with: enough to say what is left of its net change without the first change.
 
 A first change says what the target must hold: an insert that there is no such row, an update or delete that there is
 one. Where the target holds otherwise, a policy may have the change left out; what follows it counts all the same.
@@ -13,7 +13,7 @@ from apply.batching.net_change import Change, NetChanges, merge
 from schemas.changes import UNCHANGED, Row
 
 
-class Start(NamedTuple):
+class FirstChange(NamedTuple):
     """What a key's changes begin with."""
 
     op: str
@@ -24,15 +24,15 @@ class Start(NamedTuple):
     """The delete behind these updates, if there is one: it lacks it, too."""
 
 
-class Course:
-    """The beginnings of one segment's keys, in the order of their changes."""
+class FirstChanges:
+    """The first changes of one segment's keys, in order."""
 
-    __slots__ = ("_again", "_born", "_ops", "_parts", "starts")
+    __slots__ = ("_again", "_born", "_ops", "_parts", "by_key")
 
     def __init__(self, ops: Collection[str] = "cud") -> None:
         """`ops` are the changes that say what the target must hold."""
         self._ops = ops
-        self.starts: dict[bytes, Start] = {}
+        self.by_key: dict[bytes, FirstChange] = {}
         self._again: set[bytes] = set()
         """Keys of which another change follows the first."""
         self._born: set[bytes] = set()
@@ -49,30 +49,30 @@ class Course:
         unjudged: Container[bytes | None] = (),
     ) -> None:
         """Take in a run of changes. Those before the offset `begin`, and of `unjudged` keys, contradict nothing."""
-        starts, again, born, parts, ops = self.starts, self._again, self._born, self._parts, self._ops
+        by_key, again, born, parts, ops = self.by_key, self._again, self._born, self._parts, self._ops
         for key, (op, _, after), record in zip(keys, changes, records, strict=True):
             assert key is not None, "a table with a key has records with keys"
-            start = starts.get(key)
-            if start is None:
+            first = by_key.get(key)
+            if first is None:
                 is_judged = op in ops and record.offset() >= begin and key not in unjudged
-                starts[key] = Start(op if is_judged else "", [record], [])
+                by_key[key] = FirstChange(op if is_judged else "", [record], [])
                 continue
             if op == "u" and after.__class__ is not bytes and UNCHANGED in after:
                 if key in parts:
                     parts[key] = merge(parts[key], after)
-                elif start.op == "c" and key not in again:
+                elif first.op == "c" and key not in again:
                     parts[key] = after
             else:
                 parts.pop(key, None)
                 if op in {"c", "r"}:
                     born.add(key)
             again.add(key)
-            if start.op == "u" and key not in born:
-                (start.deletes if op == "d" else start.records).append(record)
+            if first.op == "u" and key not in born:
+                (first.deletes if op == "d" else first.records).append(record)
 
     def leave_out(self, net: NetChanges, key: bytes) -> None:
         """Let a key's first change, and those that lack the same row, have no part in the net changes."""
-        op = self.starts[key].op
+        op = self.by_key[key].op
         if op == "c" and key not in self._again:
             net.upserts.pop(key, None)
         elif op == "c" and key in self._parts:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from apply.batching import untold
+from apply.batching import incomplete_inserts
+from apply.batching.incomplete_inserts import IncompleteInserts
 from apply.batching.net_change import Change
-from apply.batching.untold import Untold
 from apply.error_handling.answers import Policies
 from apply.error_handling.conflicts import ConflictPolicies
 from apply.limits import Limits
@@ -39,7 +39,7 @@ UNIQUE = (Index("people_mail", True, "using btree (mail)"),)
 
 
 def settled(table: TableSchema, changes: Sequence[Change], *, refers: bool) -> Sequence[Change]:
-    return Untold(lambda _name: refers).settled("t", table, [b"k"] * len(changes), changes)
+    return IncompleteInserts(lambda _name: refers).settled("t", table, [b"k"] * len(changes), changes)
 
 
 def of(table: TableSchema, *values: Any) -> Any:
@@ -199,7 +199,7 @@ def test_others_may_refer_to_a_row_that_nobody_can_tell() -> None:
 
 
 def test_what_follows_a_row_that_was_left_out_does_not_contradict_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(untold, "LEFT_OUT_MAX", 1)
+    monkeypatch.setattr(incomplete_inserts, "LEFT_OUT_MAX", 1)
     people = replace(PEOPLE, indexes=UNIQUE)
     rig = Rig([people], partition_count=1)
     stops = Policies(contradictions=ConflictPolicies("stop", "stop", "stop"))

@@ -22,7 +22,7 @@ LEFT_OUT_MAX = 10_000
 """Keys of a topic that are remembered."""
 
 
-class Untold:
+class IncompleteInserts:
     """Sees to it that inserts are whole, or are none."""
 
     def __init__(self, is_referred: Callable[[TableName], bool]) -> None:
