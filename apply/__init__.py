@@ -10,8 +10,8 @@ In the order in which to read it:
   became of it.
 - `error_handling`: what the target refused, or cannot take yet. `errors` are those of which more than their kind
   decides. `truncates`: where all appliers of a table meet.
-- `completion`: ends of loads, at `barriers` of all appliers. `goal`: the end of the service. `report` and `journal`:
-  what it says of itself.
+- `completion`: ends of loads, at `barriers` of all appliers. `goal`: the end of the service. `report`, and
+  `dms_control_tables` where they are wanted: what it says of itself.
 - `sink`: what a target must offer, and `reading` to be compared. `sinks`: the targets; `sink_kinds`: what those of
   one kind share; `memory` is the reference, `aws` what several need. Before a sink may stand `mapped_sink` with
   `mapped_rows` and `sharing`, and `values`.

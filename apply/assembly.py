@@ -15,14 +15,14 @@ from apply.commit_order import CommitOrder, sequence_reader
 from apply.completion import Completion
 from apply.cursors import Cursors
 from apply.debezium import topics as debezium_topics
+from apply.dms_control_tables import DmsControlTables
 from apply.error_handling.answers import policies_of
 from apply.error_handling.conflicts import Boundaries
 from apply.error_handling.dead_letters import DeadLettersTopic
 from apply.error_handling.holds import Holds
 from apply.error_handling.release import Releases
 from apply.error_handling.waiting import Waiting
-from apply.goal import ends_of_loads
-from apply.journal import Journal, loaded
+from apply.goal import all_loaded, ends_of_loads
 from apply.limits import Limits, limits_of
 from apply.report import Report, component
 from apply.schema_catalog import Records, SchemaCatalog
@@ -101,7 +101,7 @@ class Assembly:
             )
             self.releases = Releases(self.applier, self._dead_letters)
             self.report = Report(target, self.applier, self.completion, status)
-            self.journal = self._open_journal(stack)
+            self.control_tables = self._open_control_tables(stack)
             self._closing = stack.pop_all()
 
     def close(self) -> None:
@@ -109,8 +109,8 @@ class Assembly:
         self._closing.close()
 
     def is_loaded(self) -> bool:
-        """Tell whether every table is loaded, as `journal.loaded` says."""
-        return loaded(self._settings, self.completion, self.applier)
+        """Tell whether every table is loaded, as `goal.all_loaded` says."""
+        return all_loaded(self._settings, self.completion, self.applier)
 
     def _know_parked(self) -> None:
         self._dead_letters.follow(to_end=True)
@@ -223,12 +223,12 @@ class Assembly:
             cuts=cuts,
         )
 
-    def _open_journal(self, stack: ExitStack) -> Journal | None:
+    def _open_control_tables(self, stack: ExitStack) -> DmsControlTables | None:
         settings = self._settings
         tables = open_dms_tables(settings, self._target) if settings.apply.control_tables.any else None
         if tables is None:
             return None
-        journal = Journal(
+        control_tables = DmsControlTables(
             settings.apply.control_tables,
             settings.name,
             settings.apply.instance_id,
@@ -237,7 +237,7 @@ class Assembly:
             self.report,
             self.is_loaded,
         )
-        return stack.enter_context(closing(journal))
+        return stack.enter_context(closing(control_tables))
 
 
 def _brings_schemas(settings: Settings) -> bool:

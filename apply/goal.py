@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from apply.applier import Applier
+from apply.completion import Completion
 from apply.schema_catalog import SchemaCatalog
 from apply.sink import Capabilities, TopicPartition
 from schemas.errors import ErrorKind, TailraceError
@@ -60,3 +62,16 @@ def ends_of_loads(
         return published.offsets.get(partition.partition, 0) if published is not None else None
 
     return end
+
+
+def all_loaded(settings: Settings, completion: Completion, applier: Applier) -> bool:
+    """Tell whether every table is loaded, as far as it is known; where nothing is loaded, all is.
+
+    Only who has some of a table's partitions learns when it is complete: of tables that others have, capture's word
+    counts that all is published.
+    """
+    topics = [t for t, known in applier.catalog.topics.items() if known.versions and not completion.is_over(t)]
+    own = {partition.topic for partition in applier.cursors.positions}
+    return settings.mode is Mode.CDC or all(
+        completion.is_done(topic) or (own and topic not in own and completion.is_published(topic)) for topic in topics
+    )

@@ -163,8 +163,8 @@ class _Service:
             if now >= self._next_report:
                 self._next_report = now + self._settings.apply.status_interval_s
                 self._guarded(lambda: self._report.write(self._state, self._read_ends()))
-                if self._parts.journal is not None:
-                    self._parts.journal.attend()
+                if self._parts.control_tables is not None:
+                    self._parts.control_tables.attend()
             if self._goal is not None and now >= next_log:
                 next_log = now + GOAL_LOG_INTERVAL_S
                 left = self._goal.left

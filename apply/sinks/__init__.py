@@ -16,7 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import cast
 
-from apply.journal import Tables
+from apply.dms_control_tables import Tables
 from apply.mapped_sink import MappedSink, mapped_tables
 from apply.reading import RowReader
 from apply.schema_catalog import Known

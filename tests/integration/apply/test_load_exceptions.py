@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from apply import journal
+from apply import dms_control_tables
 from schemas.settings import parse
 from schemas.table import Column, TableName, TableSchema
 from tests.conformance.sink_suite import INT64
@@ -32,7 +32,7 @@ BEHAVIOUR = {"DataErrorPolicy": "LOG_ERROR"}
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the tables be written every second."""
-    monkeypatch.setattr(journal, "INTERVAL_S", 1.0)
+    monkeypatch.setattr(dms_control_tables, "INTERVAL_S", 1.0)
 
 
 def test_rows_that_a_load_could_not_write_are_apart_from_changes_at_postgresql(

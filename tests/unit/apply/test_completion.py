@@ -12,8 +12,8 @@ import pytest
 from apply.batching.versions import Versions
 from apply.completion import GROUP_RECORDS_MAX, RETRY_S, Completion, ranks
 from apply.error_handling.answers import Policies
+from apply.goal import all_loaded
 from apply.grouping import GROUP_TABLES_MAX, Load
-from apply.journal import loaded
 from apply.memory import MemorySink
 from apply.schema_catalog import Dropped, Loaded
 from apply.sink import TopicPartition
@@ -73,7 +73,7 @@ def test_appliers_that_have_tables_of_their_own_know_both_when_all_is_loaded() -
 
     def is_loaded(*own: TopicPartition) -> bool:
         applier: Any = SimpleNamespace(catalog=catalog, cursors=SimpleNamespace(positions=dict.fromkeys(own, 0)))
-        return loaded(settings, done, applier)
+        return all_loaded(settings, done, applier)
 
     mine = [p for p in rig.topics.logs if p.topic == orders]
     rig.topics.loaded(ORDERS)
@@ -101,9 +101,9 @@ def test_a_load_that_never_ends_is_not_waited_for(*, is_published: bool, drops: 
     reached = dict.fromkeys(rig.topics.logs, 0)
     catalog, cursors = PlainCatalog(rig.topics), SimpleNamespace(positions=reached)
     applier: Any = SimpleNamespace(catalog=catalog, cursors=cursors)
-    assert not loaded(settings, done, applier), "the other table is to be completed"
+    assert not all_loaded(settings, done, applier), "the other table is to be completed"
     done.attend(reached)
-    assert loaded(settings, done, applier)
+    assert all_loaded(settings, done, applier)
     assert (ORDERS.name in rig.target.completed) == (is_published and not drops)
 
 

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 from apply.applier import Applier
 from apply.batching.batch import Record
-from apply.completion import Completion
 from apply.outcome import Outcome
 from apply.report import Report
 from runtime import clock
@@ -30,7 +29,6 @@ from schemas.control_tables import (
     ControlTableSettings,
 )
 from schemas.errors import Action, ErrorKind, TailraceError
-from schemas.settings import Mode, Settings
 from schemas.table import TableName
 from schemas.types.calendar import moment
 
@@ -50,7 +48,7 @@ class Tables(Protocol):
     def close(self) -> None: ...
 
 
-class Journal:
+class DmsControlTables:
     """Keeps the control tables of one applier. Stands between it and its report."""
 
     def __init__(
@@ -71,7 +69,7 @@ class Journal:
         self._report = report
         self._is_loaded = is_loaded
         applier.on_written, applier.on_trouble = self.on_written, self.on_trouble
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="control-tables")
         self._job: Future[None] | None = None
         self._next = 0.0
         self._exceptions: deque[tuple[str, tuple[Any, ...]]] = deque()
@@ -155,7 +153,7 @@ class Journal:
         self._slot = {}
 
     def _write(self, phase: str, suspended: list[tuple[Any, ...]]) -> None:
-        """Write all. Runs in the journal's own thread."""
+        """Write all. Runs in the thread of the control tables."""
         settings, tables = self._settings, self._tables
         try:
             while self._exceptions:
@@ -193,16 +191,3 @@ def _unless_refused(write: Callable[..., None], table: str, *arguments: Any) -> 
 
 def _now() -> datetime:
     return moment(clock.now_us())
-
-
-def loaded(settings: Settings, completion: Completion, applier: Applier) -> bool:
-    """Tell whether every table is loaded, as far as it is known; where nothing is loaded, all is.
-
-    Only who has some of a table's partitions learns when it is complete: of tables that others have, capture's word
-    counts that all is published.
-    """
-    topics = [t for t, known in applier.catalog.topics.items() if known.versions and not completion.is_over(t)]
-    own = {partition.topic for partition in applier.cursors.positions}
-    return settings.mode is Mode.CDC or all(
-        completion.is_done(topic) or (own and topic not in own and completion.is_published(topic)) for topic in topics
-    )

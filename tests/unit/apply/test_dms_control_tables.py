@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from apply.applier import Applier
-from apply.journal import Journal
+from apply.dms_control_tables import DmsControlTables
 from apply.outcome import Outcome
 from apply.report import Report
 from schemas.control_tables import ControlTableSettings
@@ -47,10 +47,12 @@ def test_a_row_that_is_never_taken_does_not_keep_others_from_their_way() -> None
     )
     report = SimpleNamespace(trouble=lambda error: None, lag_ms=0, applied_us=None, lag_records=3)
     settings = ControlTableSettings(exceptions=True, suspended=True, status=True)
-    journal = Journal(settings, "shop", "host", tables, cast("Applier", applier), cast("Report", report), lambda: True)
+    control_tables = DmsControlTables(
+        settings, "shop", "host", tables, cast("Applier", applier), cast("Report", report), lambda: True
+    )
     for table in (TOO_LONG, "orders"):
-        journal.on_trouble(TailraceError(ErrorKind.TARGET_SCHEMA, "narrow", table=table))
-    journal.close()
+        control_tables.on_trouble(TailraceError(ErrorKind.TARGET_SCHEMA, "narrow", table=table))
+    control_tables.close()
     assert [row[2] for row in tables.rows["awsdms_apply_exceptions"]] == ["orders"]
     assert [row[2] for row in tables.rows["awsdms_status"]] == ["NOT RUNNING"]
     assert tables.closed
@@ -65,7 +67,7 @@ def test_full_loads_have_exceptions_of_their_own_and_slots_their_length() -> Non
     report = SimpleNamespace(written=written.append, lag_ms=1500, applied_us=None, lag_records=0)
     settings = ControlTableSettings(exceptions=True, full_load_exceptions=True, history=True, history_minutes=7)
     loaded: list[bool] = []
-    journal = Journal(
+    control_tables = DmsControlTables(
         settings, "shop", "host", tables, cast("Applier", applier), cast("Report", report), lambda: bool(loaded)
     )
     batch = SimpleNamespace(row_count=5, byte_count=3 << 20)
@@ -82,9 +84,9 @@ def test_full_loads_have_exceptions_of_their_own_and_slots_their_length() -> Non
             for operation in ("r", "u", None)
         ]
         outcome = SimpleNamespace(exceptions=refused, batch=batch)
-        journal.on_written(cast("Outcome", outcome))
+        control_tables.on_written(cast("Outcome", outcome))
         loaded.append(True)
-    journal.close()
+    control_tables.close()
     assert [row[:3] for row in tables.rows["awsdms_full_load_exceptions"]] == [("shop", "public", "orders")] * 3
     assert [row[4] for row in tables.rows["awsdms_full_load_exceptions"]] == ["r@7", "None@7", "r@7"]
     assert [row[4:] for row in tables.rows["awsdms_apply_exceptions"]] == [
