@@ -118,7 +118,7 @@ class Applier:
     @property
     def reached(self) -> dict[TopicPartition, int]:
         """Up to where the partitions owned are durable."""
-        return self.cursors.reached(self.eof, self.holds.in_trouble)
+        return self.cursors.reached(self.eof, self.holds.blocked)
 
     def connect(self, consumer: Consumer) -> None:
         """Take the consumer, which is made with this object's callbacks, before the first `step`."""
@@ -135,7 +135,7 @@ class Applier:
                 self._flow.relieve()
             self._recover()
             now = self._monotonic()
-            if self.idle and self.healthy and self.checkpoint(float("inf") if self.holds.meets(now) else now):
+            if self.idle and self.healthy and self.checkpoint(float("inf") if self.holds.asks_barrier(now) else now):
                 # Whoever succeeds one that arrived at a barrier does not begin before it. Staged with the next batch.
                 self.builder.batch.next.update(self.holds.attend(now))
                 if (job := self.holds.truncates.take_job()) is not None:
@@ -184,7 +184,7 @@ class Applier:
     def checkpoint(self, now: float = float("inf")) -> bool:
         """Commit what is durable to the group, if it is time. False: it failed."""
         ends = self.order.ends(self.eof, self.cursors.flushed)
-        return self._group.commit(self.consumer, ends, self.cursors, self.holds.in_trouble, now)
+        return self._group.commit(self.consumer, ends, self.cursors, self.holds.blocked, now)
 
     # --- callbacks of the consumer -------------------------------------------------------------------------------
 
@@ -309,7 +309,7 @@ class Applier:
     def _try_waiting(self) -> None:
         """Let the batch in the making hold what waits, if it is time, or if it ends where all partitions are whole."""
         now = self._monotonic()
-        self.waiting.survey(self.cursors.positions, self.eof, self.holds.standing(), now)
+        self.waiting.survey(self.cursors.positions, self.eof, self.holds.not_awaited(), now)
         if self.idle and self.healthy and not self.cursors.seeks and (self.waiting.due(now) or self.order.exact):
             self.builder.again(self.waiting.take(now, whole=self.order.exact))
 
@@ -320,7 +320,7 @@ class Applier:
         rests = self.resting and not self.writer.is_open
         if self.thread.is_busy or not self.healthy or self.cursors.seeks or rests or not due:
             return
-        if self._has_more and not self._full() and not self.holds.in_trouble:
+        if self._has_more and not self._full() and not self.holds.blocked:
             # A backlog: large batches cost the target less, and nobody waits for these rows in particular.
             return
         if not self._full() and (not self.order.whole or self._flow.gathering(self._monotonic())):

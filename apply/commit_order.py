@@ -128,11 +128,11 @@ class CommitOrder:
         """See `apply.order.Order`. Offsets without one among the marks would say that they were written by key."""
         return {} if self._cuts and not flushed.get(self.marks) else eof
 
-    def standing(self) -> Collection[TopicPartition]:
+    def to_pause(self) -> Collection[TopicPartition]:
         """See `apply.order.Order`."""
         # Only partitions that have passed the goal already: nobody waits for them.
-        standing = self._buffer.standing()
-        return {*standing, self.marks} if len(self._waiting) > MARKS_MAX else standing
+        ahead = self._buffer.to_pause()
+        return {*ahead, self.marks} if len(self._waiting) > MARKS_MAX else ahead
 
     def admit(self, records: list[Record]) -> list[Record]:
         """See `apply.order.Order`."""

@@ -31,20 +31,20 @@ class Flow:
         """Let the partitions go on that were paused for a slow target."""
         if self._stopped:
             self._stopped = False
-            self.consumer.resume([p for p in self._cursors.positions if not self._stands(p)])
+            self.consumer.resume([p for p in self._cursors.positions if not self._is_paused(p)])
 
     def pause_ahead(self, order: Order) -> None:
         """Pause partitions of which enough is kept back or waits, and let go on those of which no more does."""
-        ahead = {*order.standing(), *self._waiting.standing}
+        ahead = {*order.to_pause(), *self._waiting.to_pause}
         if ahead != self._ahead:
             stopped, freed = ahead - self._ahead, self._ahead - ahead
             self._ahead = ahead
             self.consumer.pause(sorted(stopped))
-            self.consumer.resume([p for p in sorted(freed) if not self._stands(p)])
+            self.consumer.resume([p for p in sorted(freed) if not self._is_paused(p)])
 
     def gathering(self, now: float) -> bool:
         """Tell whether the batch that tries again what waits should still grow by what is at hand."""
-        going = {p: offset for p, offset in self._cursors.positions.items() if not self._stands(p)}
+        going = {p: offset for p, offset in self._cursors.positions.items() if not self._is_paused(p)}
         return self._waiting.gathering(going, self.consumer.eof, now)
 
     def seek(self, order: Order) -> None:
@@ -55,8 +55,8 @@ class Flow:
         for partition in seeks:
             order.drop(partition)
         self.consumer.seek(seeks)
-        self.consumer.pause([p for p in seeks if self._stands(p)])
-        self.consumer.resume([p for p in seeks if not self._stands(p)])
+        self.consumer.pause([p for p in seeks if self._is_paused(p)])
+        self.consumer.resume([p for p in seeks if not self._is_paused(p)])
         for partition in seeks:
             del self._cursors.seeks[partition]
 
@@ -64,5 +64,5 @@ class Flow:
         """Forget a partition that went to another applier."""
         self._ahead.discard(partition)
 
-    def _stands(self, partition: TopicPartition) -> bool:
-        return partition in self._unclaimed or partition in self._ahead or self._holds.stands(partition)
+    def _is_paused(self, partition: TopicPartition) -> bool:
+        return partition in self._unclaimed or partition in self._ahead or self._holds.is_held(partition)

@@ -46,7 +46,7 @@ class Order(Protocol):
         """Whether something is kept back, or is still to come for the batch in the making."""
         ...
 
-    def standing(self) -> Collection[TopicPartition]:
+    def to_pause(self) -> Collection[TopicPartition]:
         """Return the partitions that must be paused, since enough of them is kept."""
         ...
 
@@ -87,7 +87,7 @@ class KeyOrder:
         """See `Order`."""
         return None
 
-    def standing(self) -> Collection[TopicPartition]:
+    def to_pause(self) -> Collection[TopicPartition]:
         """See `Order`."""
         return ()
 

@@ -1,4 +1,4 @@
-"""Records that came before their turn: of each partition those behind the commit sequence up to which all may be applied.
+"""Records that came before their turn: of each partition those behind the commit sequence up to which all may go on.
 
 Records of one partition stand in commit order. Invariant 8: who keeps them pauses partitions while there are too many.
 """
@@ -25,7 +25,7 @@ class ReorderBuffer:
         """The commit sequence of the first record kept of each partition."""
         self._count = 0
         self._bytes = 0
-        self._standing: set[TopicPartition] = set()
+        self._to_pause: set[TopicPartition] = set()
 
     def __contains__(self, partition: object) -> bool:
         return partition in self._records
@@ -38,15 +38,15 @@ class ReorderBuffer:
         records = self._records.get(partition)
         return records[-1].offset() + 1 if records else None
 
-    def standing(self) -> set[TopicPartition]:
+    def to_pause(self) -> set[TopicPartition]:
         """Return the partitions that are to be paused: from the bounds on, until half of it is gone."""
         if self._count > self._records_max or self._bytes > self._bytes_max:
-            self._standing = set(self._records)
+            self._to_pause = set(self._records)
         elif self._count <= self._records_max // 2 and self._bytes <= self._bytes_max // 2:
-            self._standing = set()
+            self._to_pause = set()
         else:
-            self._standing.intersection_update(self._records)
-        return self._standing
+            self._to_pause.intersection_update(self._records)
+        return self._to_pause
 
     def add(self, partition: TopicPartition, records: list[Record]) -> None:
         """Keep a partition's next records."""
@@ -94,7 +94,7 @@ class ReorderBuffer:
         self._records.clear()
         self._heads.clear()
         self._count = self._bytes = 0
-        self._standing = set()
+        self._to_pause = set()
 
     def _cut(self, records: Sequence[Record], goal: int) -> int:
         """Return how many of a partition's records stand before or at a commit sequence: few, or all, mostly."""

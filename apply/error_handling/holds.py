@@ -30,8 +30,8 @@ CONFLICT_PAUSE_S_MAX = 2.0
 BARRIER_PAUSE_S = 0.1
 
 
-class Why(StrEnum):
-    """The reason of a hold."""
+class HoldReason(StrEnum):
+    """Why a partition is held."""
 
     TRUNCATE = "truncate"
     CONFLICT = "conflict"
@@ -43,7 +43,7 @@ class Why(StrEnum):
 class Hold:
     """A partition stands at `offset`: nothing from there on is applied for now."""
 
-    why: Why
+    reason: HoldReason
     offset: int
     retry_at: float = 0.0
     """When to let it go on (conflict, suspended), or to ask the barrier again (truncate), by the monotonic clock."""
@@ -101,31 +101,31 @@ class Holds:
         self.end_of: Callable[[TopicPartition], int | None] | None = None
         """Where a partition ends for this service, if that is known yet; None: it goes on for ever."""
 
-    def stands(self, partition: TopicPartition) -> bool:
+    def is_held(self, partition: TopicPartition) -> bool:
         """Tell whether a partition has come to its hold."""
         hold = self.by_partition.get(partition)
         return hold is not None and self.cursors.positions.get(partition, 0) >= hold.offset
 
-    def meets(self, now: float) -> bool:
+    def asks_barrier(self, now: float) -> bool:
         """Tell whether a partition is to ask a barrier."""
-        return any(hold.why is Why.TRUNCATE and now >= hold.retry_at for hold in self.by_partition.values())
+        return any(hold.reason is HoldReason.TRUNCATE and now >= hold.retry_at for hold in self.by_partition.values())
 
     @property
-    def in_trouble(self) -> Collection[TopicPartition]:
+    def blocked(self) -> Collection[TopicPartition]:
         """Partitions that are held for another reason than that they are to end there."""
-        return [p for p, hold in self.by_partition.items() if hold.why is not Why.LOADED]
+        return [p for p, hold in self.by_partition.items() if hold.reason is not HoldReason.LOADED]
 
-    def standing(self) -> Iterator[TopicPartition]:
+    def not_awaited(self) -> Iterator[TopicPartition]:
         """Yield the partitions that are not waited for: held, but for those that have yet to come to their ends."""
         for partition, hold in self.by_partition.items():
-            if hold.why is not Why.LOADED or self._has_ended(partition):
+            if hold.reason is not HoldReason.LOADED or self._has_ended(partition):
                 yield partition
 
     def within(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the ends of partitions, none behind where it is to end here."""
         if self.end_of is None:
             return dict(ends)
-        ended = {p: hold.offset for p, hold in self.by_partition.items() if hold.why is Why.LOADED}
+        ended = {p: hold.offset for p, hold in self.by_partition.items() if hold.reason is HoldReason.LOADED}
         return {p: min(end, ended.get(p, end)) for p, end in ends.items()}
 
     def bounded(self, ends: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
@@ -136,7 +136,7 @@ class Holds:
 
     def suspended(self) -> dict[str, TailraceError]:
         """Return the suspended topics and why."""
-        return {p.topic: h.error for p, h in self.by_partition.items() if h.why is Why.SUSPENDED and h.error}
+        return {p.topic: h.error for p, h in self.by_partition.items() if h.reason is HoldReason.SUSPENDED and h.error}
 
     def suspension(self, partition: TopicPartition) -> TailraceError | None:
         """Return why a partition goes no further for now: it stands still itself, or is another applier's, and its
@@ -146,18 +146,18 @@ class Holds:
         holds = [own] if own is not None else []
         if partition not in self.cursors.positions:
             holds += [h for p, h in self.by_partition.items() if h.of_table and p.topic == partition.topic]
-        return next((h.error for h in holds if h.why is Why.SUSPENDED), None)
+        return next((h.error for h in holds if h.reason is HoldReason.SUSPENDED), None)
 
     def truncate(self, partition: TopicPartition, offset: int, sequence: int, version: int) -> None:
         """Hold a partition at a truncate until every partition of its topic has come to it."""
         truncate = Truncate(barrier_of_truncate(partition.topic, sequence), version)
-        self.by_partition[partition] = Hold(Why.TRUNCATE, offset, truncate=truncate)
+        self.by_partition[partition] = Hold(HoldReason.TRUNCATE, offset, truncate=truncate)
 
     def conflict(self, found: Mapping[TopicPartition, tuple[int, TailraceError]], now: float) -> None:
         """Hold partitions before records that violate a key, while the others go on."""
         for partition, (offset, error) in found.items():
             pause_s = self.violations.note(Place(partition, offset), now)
-            self.by_partition[partition] = Hold(Why.CONFLICT, offset, now + pause_s, error=error)
+            self.by_partition[partition] = Hold(HoldReason.CONFLICT, offset, now + pause_s, error=error)
             log.debug("conflict waited out", topic=partition.topic, partition=partition.partition, offset=offset)
 
     def suspend(
@@ -167,7 +167,7 @@ class Holds:
         offsets = dict([at]) if at else {p: o for p, o in self.cursors.flushed.items() if p.topic == topic}
         for partition, offset in offsets.items():
             self.by_partition[partition] = Hold(
-                Why.SUSPENDED, offset, now + self._suspended_retry_s, error=error, of_table=at is None
+                HoldReason.SUSPENDED, offset, now + self._suspended_retry_s, error=error, of_table=at is None
             )
         log.error("table suspended", topic=topic, reason=str(error))
 
@@ -181,16 +181,16 @@ class Holds:
         # One that an error has kept from being taken is found again.
         self.truncates.take_job()
         for partition, hold in list(self.by_partition.items()):
-            if hold.why is Why.LOADED:
+            if hold.reason is HoldReason.LOADED:
                 self._extend(partition, hold)
                 continue
             if now < hold.retry_at:
                 continue
-            if hold.why is Why.SUSPENDED:
+            if hold.reason is HoldReason.SUSPENDED:
                 self.superseded.look(partition.topic)
             if hold.truncate is None:
                 self._let_go(partition, hold.offset)
-            elif self.stands(partition) and self.waiting.supersede(partition):
+            elif self.is_held(partition) and self.waiting.supersede(partition):
                 # The table is emptied next.
                 passed[partition] = self.cursors.positions[partition]
             elif self.cursors.flushed[partition] >= hold.offset:
@@ -243,7 +243,7 @@ class Holds:
 
     def _bound(self, partition: TopicPartition) -> None:
         if self.end_of is not None and partition not in self.by_partition:
-            self.by_partition[partition] = Hold(Why.LOADED, self.end_of(partition) or 0)
+            self.by_partition[partition] = Hold(HoldReason.LOADED, self.end_of(partition) or 0)
 
     def _has_ended(self, partition: TopicPartition) -> bool:
         end = self.end_of(partition) if self.end_of is not None else None

@@ -89,7 +89,7 @@ class Waiting:
         self._reached = Surveys(ends, committed, wait_s, strict=False)
         self._news: Survey | None = None
         """What has been passed since the last try."""
-        self.standing: Collection[TopicPartition] = ()
+        self.to_pause: Collection[TopicPartition] = ()
         """Partitions that must be paused, since too much waits."""
 
     def part(self, topic: str, records: list[Record]) -> tuple[list[Record], list[Record]]:
@@ -107,7 +107,7 @@ class Waiting:
             if record.value() is not None:
                 self.keys[record.topic(), record.key()].records.append(record)
                 self._count(record)
-        if late and not self.standing:
+        if late and not self.to_pause:
             self._look()
 
     def hold(self, found: Mapping[Key, Wait], now: float) -> bool:
@@ -212,7 +212,7 @@ class Waiting:
             self._surveys.rest()
             self._reached.rest()
             return
-        standing = [*held, *self.standing]
+        standing = [*held, *self.to_pause]
         if now - next(iter(self._since.values())).at >= self._wait_s and self._reached.attend(
             positions, eof, standing, now
         ):
@@ -276,8 +276,8 @@ class Waiting:
 
     def _look(self) -> None:
         full = max(self._records / RECORDS_MAX, self._bytes / BYTES_MAX)
-        crowded = full > 1 or (bool(self.standing) and full > 0.5)
-        self.standing = {wait.partition for wait in self.keys.values()} if crowded else ()
+        crowded = full > 1 or (bool(self.to_pause) and full > 0.5)
+        self.to_pause = {wait.partition for wait in self.keys.values()} if crowded else ()
 
     def _clear(self) -> None:
         self.keys.clear()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from apply.error_handling.answers import Escalation, Policies
-from apply.error_handling.holds import Why
+from apply.error_handling.holds import HoldReason
 from apply.error_handling.survey import Progress
 from apply.limits import Limits
 from apply.memory import MemorySink
@@ -220,7 +220,7 @@ def test_a_truncate_waits_until_both_appliers_have_come_to_it() -> None:
     for _ in range(50):
         rig.clock.now += 0.1
         one.applier.step()
-    assert {hold.why for hold in one.applier.holds.by_partition.values()} == {Why.TRUNCATE}
+    assert {hold.reason for hold in one.applier.holds.by_partition.values()} == {HoldReason.TRUNCATE}
     assert {row[1] for row in rig.target.read(ORDERS.name)} == {"old"}
     two.consumer.rebalance("assign", [TopicPartition("shop.public.orders", 1)])
     rig.settle(one, two)

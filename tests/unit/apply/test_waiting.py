@@ -346,4 +346,4 @@ def test_large_values_in_files_are_bounded_like_those_in_memory() -> None:
     assert len(record.value()) < 100
     waiting = Waiting(1.0, dict, lambda _: {})
     waiting.hold({("rows", b"k"): Wait([record], TailraceError(ErrorKind.ROW_CONFLICT, "its parent is missing"))}, 0.0)
-    assert waiting.standing == {TopicPartition("rows", 0)}
+    assert waiting.to_pause == {TopicPartition("rows", 0)}
