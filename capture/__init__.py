@@ -5,7 +5,7 @@ In the order in which to read it:
 - `service`: `leadership`, then one `session` after the other. `checkpoints` is what is known of the last one, `bounds`
   where the first begins and the last ends.
 - `full_load`: rows, read in chunks beside the log.
-- `publishing`: changes in Kafka transactions, which `pace` ends. On their way: `joining`, `cutting`, `filters`.
+- `publishing`: changes in Kafka transactions, which `commit_pacing` ends. Before: `joining`, `cutting`, `filters`.
 - `tables`: what is known of each; `schema_changes` when they change, `announcing` what readers are told,
   `named_tables` what was misspelt.
 - `signals`: what operators ask for. `progress`: what it says of itself.

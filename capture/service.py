@@ -17,12 +17,12 @@ from capture.full_load.process import ProcessWorker
 from capture.leadership import Leadership
 from capture.progress import Progress
 from capture.publishing import hanging
-from capture.publishing.allowance import Allowance
 from capture.publishing.publisher import Publisher
 from capture.publishing.registration import seal_registry_topic
 from capture.publishing.schemas_topic import Catalogue
 from capture.publishing.schemas_topic import topic_specs as schemas_topic_specs
-from capture.session import Session, Surroundings
+from capture.publishing.transaction_limits import TransactionLimits
+from capture.session import Session, Dependencies
 from capture.signals import CaptureSignals
 from capture.source import Source
 from capture.sources import open_source, preload
@@ -81,7 +81,7 @@ class _Service:
         self._stop = stop
         self._liveness = liveness
         self._backoff = Backoff.of(settings.retry, settings.capture.retry_for_s)
-        self._allowance = Allowance(settings.capture)
+        self._limits = TransactionLimits(settings.capture)
         self._has_captured = False
         """Whether this process has begun from a checkpoint, or made one."""
 
@@ -200,19 +200,19 @@ class _Service:
             progress.answers = signals.answers
             if not self._wait_while_paused(signals, checkpoint, source, leadership, progress):
                 return True
-            around = Surroundings(
+            dependencies = Dependencies(
                 source=source,
                 producer=producer,
                 topics=topics,
                 spawn=partial(ProcessWorker, settings, source.capabilities.connector),
-                allowance=self._allowance,
+                limits=self._limits,
                 now_us=clock.now_us,
                 monotonic=clock.monotonic,
                 registry=registry,
                 seal=partial(seal_registry_topic, settings, topics),
             )
             # Closed first: its loaders hold snapshots open at the source.
-            session = stack.enter_context(closing(Session(settings, around, checkpoint, catalogue)))
+            session = stack.enter_context(closing(Session(settings, dependencies, checkpoint, catalogue)))
             progress.began()
             session.start(self._stop_at)
             self._has_captured = True

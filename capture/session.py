@@ -14,6 +14,7 @@ from capture import checkpoints, joining
 from capture.announcing import announcements
 from capture.bounds import Bounds, first_position
 from capture.checkpoints import Checkpoint
+from capture.commit_pacing import CommitPacing
 from capture.full_load.limits import why_not
 from capture.full_load.loader import Loader
 from capture.full_load.loading import Loading
@@ -21,12 +22,11 @@ from capture.full_load.state import LoadState, TableLoad
 from capture.full_load.window import Horizon
 from capture.full_load.worker import Worker
 from capture.named_tables import look_for_named
-from capture.pace import Pace
-from capture.publishing.allowance import Allowance
 from capture.publishing.feed import Feed
 from capture.publishing.large_records import open_large_records
 from capture.publishing.publisher import Producer, Publisher
 from capture.publishing.schemas_topic import Addition, Catalogue
+from capture.publishing.transaction_limits import TransactionLimits
 from capture.schema_changes import SchemaChanges
 from capture.source import DDL_PREFIX, LogReader, Source
 from capture.tables import Tables, TopicAdmin
@@ -50,14 +50,14 @@ IDLE_COMMIT_INTERVAL_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Dependencies:
     """What a session works with; tests put doubles here."""
 
     source: Source
     producer: Producer
     topics: TopicAdmin
     spawn: Callable[[], Worker]
-    allowance: Allowance
+    limits: TransactionLimits
     """Outlives sessions: it learns from the errors that end them."""
     now_us: Callable[[], int]
     monotonic: Callable[[], float]
@@ -68,43 +68,47 @@ class Surroundings:
 class Session:
     """`start`, then `step` until `is_finished`, then `drain`; `close` in any case."""
 
-    def __init__(self, settings: Settings, around: Surroundings, checkpoint: Checkpoint, catalogue: Catalogue) -> None:
+    def __init__(
+        self, settings: Settings, dependencies: Dependencies, checkpoint: Checkpoint, catalogue: Catalogue
+    ) -> None:
         self._settings = settings
-        self._around = around
+        source, producer, topics = dependencies.source, dependencies.producer, dependencies.topics
+        self._source, self._producer, self._topics = source, producer, topics
         self._checkpoint = checkpoint
         self._catalogue = catalogue
-        self._monotonic, self._allowance = around.monotonic, around.allowance
+        self._monotonic, self._limits = dependencies.monotonic, dependencies.limits
         self._horizon = Horizon(checkpoint.earlier)
         self.publisher = Publisher(
-            around.producer,
+            producer,
             self._horizon,
             sequence=checkpoint.sequence,
             transactions=checkpoint.transactions(metadata=settings.topics.transaction_metadata),
             transactions_topic=transactions_topic(settings.name),
-            complete=around.source.complete,
-            now_us=around.now_us,
+            complete=source.complete,
+            now_us=dependencies.now_us,
         )
-        self.publisher.large = open_large_records(settings, around.producer, around.topics)
-        name = around.source.capabilities.connector
-        self._tables = Tables(settings, self.publisher, catalogue, around.topics, name, around.registry, around.seal)
-        around.producer.on_wait = self._tables.look_for_topics
+        self.publisher.large = open_large_records(settings, producer, topics)
+        name = source.capabilities.connector
+        registry, seal = dependencies.registry, dependencies.seal
+        self._tables = Tables(settings, self.publisher, catalogue, topics, name, registry, seal)
+        producer.on_wait = self._tables.look_for_topics
         self._loader = Loader(
-            around.spawn, self._horizon, settings.capture, monotonic=around.monotonic, ids=self._tables.ids
+            dependencies.spawn, self._horizon, settings.capture, monotonic=dependencies.monotonic, ids=self._tables.ids
         )
         self.loading = Loading(
             *(self.publisher, self._horizon, self._loader, settings),
-            source_end=lambda: around.source.visible_position().commit,
-            unseen=around.source.unseen,
+            source_end=lambda: source.visible_position().commit,
+            unseen=source.unseen,
         )
         self._log: LogReader | None = None
         self._unread: Iterator[Change] | None = None  # of a poll that was more than a transaction may hold
         self._identity: dict[str, str] = {}
         self.changes = SchemaChanges(
-            settings, around.source, self.publisher, self._tables, catalogue, self.loading, checkpoint.applied
+            settings, source, self.publisher, self._tables, catalogue, self.loading, checkpoint.applied
         )
         self._unannounced: list[TableLoad] = []
         self._gone = catalogue.to_announce()  # as a committed transaction says
-        self._pace = Pace(settings.capture.commit_interval_ms / 1000, around.monotonic())
+        self._pacing = CommitPacing(settings.capture.commit_interval_ms / 1000, dependencies.monotonic())
         self._is_drained = False  # of the log: the last look at it brought no row
         self.bounds = Bounds(lambda: self.position, lambda: self.loading.is_idle)
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -137,7 +141,7 @@ class Session:
 
         Raises SOURCE_LOG_LOST, PREREQUISITE and CONFIGURATION as the source and Kafka do.
         """
-        source, settings = self._around.source, self._settings
+        source, settings = self._source, self._settings
         checkpoints.check_selection(self._checkpoint, settings.source.tables)
         if settings.mode is not Mode.CDC and not self._checkpoint.is_loaded:
             # Before the slot is made, and topics of thousands of tables.
@@ -170,7 +174,7 @@ class Session:
 
     def _find_place(self, tables: Sequence[TableSchema], in_force: Sequence[TableSchema]) -> None:
         """Make what the log needs, and make sure that it goes on where the checkpoint ends, or find where to begin."""
-        source, checkpoint = self._around.source, self._checkpoint
+        source, checkpoint = self._source, self._checkpoint
         self._identity = source.identity()
         if checkpoint.identity is not None:
             source.check_position(checkpoint.identity, checkpoint.position)
@@ -184,7 +188,7 @@ class Session:
 
     def _take_up(self, tables: Sequence[TableSchema], in_force: Sequence[TableSchema]) -> None:
         """Make the feeds of tables that were captured before and of those that are new, and go on with their loads."""
-        source, settings, checkpoint = self._around.source, self._settings, self._checkpoint
+        source, settings, checkpoint = self._source, self._settings, self._checkpoint
         known_names = {table.name for table in in_force}
         added = [table for table in tables if table.name not in known_names]
         if checkpoint.identity is not None and settings.loopback_prevention:
@@ -221,8 +225,8 @@ class Session:
             publisher.tick()
             if not self.bounds.has_cut and not self.loading.must_wait(self.position.commit):
                 self._read(timeout_s)
-            if self.loading.holds_transaction or not self._allowance.met(publisher):
-                self.loading.step(self.position.commit, self._allowance.rows)
+            if self.loading.holds_transaction or not self._limits.met(publisher):
+                self.loading.step(self.position.commit, self._limits.rows)
             if publisher.is_mark_due:
                 publisher.mark()
             for load in self.loading.stale_loads(self.position.commit):
@@ -232,18 +236,18 @@ class Session:
             if self._is_commit_due():
                 self.commit()
         except ExpiredError:
-            self._allowance.expired(self.publisher)
+            self._limits.expired(self.publisher)
             raise
 
     def _read(self, timeout_s: float) -> None:
         """Publish what the log has, as far as the open Kafka transaction takes it."""
         assert self._log is not None
         if self._unread is None:
-            self._unread = joining.each(self._log.poll(self._patience_s(timeout_s)), self, self._allowance)
+            self._unread = joining.each(self._log.poll(self._patience_s(timeout_s)), self, self._limits)
         publisher, handlers = self.publisher, self._handlers
         rows_before = publisher.open_rows
         # A transaction that is held for a chunk takes so many more with each step, until it was held long enough.
-        rows_max = self._allowance.rows + (publisher.open_rows if self.loading.holds_transaction else 0)
+        rows_max = self._limits.rows + (publisher.open_rows if self.loading.holds_transaction else 0)
         for change in self._unread:
             if type(change) is Begin and self.bounds.cut(change):
                 self._unread = None
@@ -304,7 +308,7 @@ class Session:
         """End the log, the loaders, and whatever was not committed. May be called twice."""
         self.loading.close()
         self.end_log()
-        self._around.source.close()
+        self._source.close()
 
     def end_log(self) -> None:
         """Stop reading the log: only then can the source give it up."""
@@ -336,19 +340,19 @@ class Session:
         )
         if self.changes.is_dirty:
             versions = {name: feed.table.version for name, feed in publisher.feeds.items()}
-            marks = self._around.source.marks([feed.source_table for feed in publisher.feeds.values()])
+            marks = self._source.marks([feed.source_table for feed in publisher.feeds.values()])
             publisher.record(topic, *checkpoints.tables_record(versions, marks, self.changes.applied))
             self.changes.is_dirty = False
         for key, value in self.loading.records():
             publisher.record(topic, key, value)
         began_s = self._monotonic()
         hit("capture.commit.before")
-        self._around.producer.commit()
+        self._producer.commit()
         self._tables.committed()
         hit("capture.commit.after")
         now_s = self._monotonic()
-        self._allowance.committed(publisher, self._pace.since_s(now_s))
-        self._pace.committed(began_s, now_s)
+        self._limits.committed(publisher, self._pacing.since_s(now_s))
+        self._pacing.committed(began_s, now_s)
         safe, self.committed = self.committed, self.position
         row_count, byte_count = publisher.take_committed()
         self.row_count += row_count
@@ -371,28 +375,28 @@ class Session:
         self._unannounced, self._gone = [], []
         if not loads and not gone:
             return []
-        return announcements(self._settings, self._catalogue, self._around.topics, loads, gone)
+        return announcements(self._settings, self._catalogue, self._topics, loads, gone)
 
     def _patience_s(self, timeout_s: float) -> float:
-        if self._around.producer.in_transaction:
+        if self._producer.in_transaction:
             now_s = self._monotonic()
-            timeout_s = min(timeout_s, max(0.0, self._pace.due_s(now_s, is_drained=self.loading.is_idle) - now_s))
+            timeout_s = min(timeout_s, max(0.0, self._pacing.due_s(now_s, is_drained=self.loading.is_idle) - now_s))
         return timeout_s if self.loading.is_idle else min(timeout_s, self.loading.pause_s)
 
     def _is_commit_due(self) -> bool:
         now_s = self._monotonic()
-        self._pace.looked(now_s, row_count=self.publisher.open_rows, is_drained=self._is_drained)
-        if not self._around.producer.in_transaction:
-            since_s = self._pace.since_s(now_s)
+        self._pacing.looked(now_s, row_count=self.publisher.open_rows, is_drained=self._is_drained)
+        if not self._producer.in_transaction:
+            since_s = self._pacing.since_s(now_s)
             if self.owes_records or self.publisher.transactions.owes_mark:
                 # While tables are loaded, what there is to say of many of them goes together.
-                return self.loading.is_idle or since_s >= self._pace.interval_s
+                return self.loading.is_idle or since_s >= self._pacing.interval_s
             return self.position != self.acknowledged and since_s >= IDLE_COMMIT_INTERVAL_S
-        if self.loading.holds_transaction and now_s - self._pace.opened(now_s) < self._allowance.hold_s:
+        if self.loading.holds_transaction and now_s - self._pacing.opened(now_s) < self._limits.hold_s:
             return False
-        if self.bounds.has_cut or self._allowance.met(self.publisher):
+        if self.bounds.has_cut or self._limits.met(self.publisher):
             return True
-        return now_s >= self._pace.due_s(now_s, is_drained=self._is_drained and self.loading.is_idle)
+        return now_s >= self._pacing.due_s(now_s, is_drained=self._is_drained and self.loading.is_idle)
 
     # Changes.
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from capture import tables
-from capture.pace import BULK_ROWS, INTERVAL_MIN_S, INTERVAL_SHARE, Pace
+from capture.commit_pacing import BULK_ROWS, INTERVAL_MIN_S, INTERVAL_SHARE, CommitPacing
 from capture.session import Session
 from schemas.changes import Change
 from schemas.errors import TailraceError
@@ -103,7 +103,7 @@ def test_while_the_log_has_more_transactions_grow(world: StillWorld) -> None:
 
 
 def test_a_log_that_has_brought_much_has_no_more_once_it_was_quiet_for_a_while() -> None:
-    pace = Pace(limit_s=1.0, now_s=0.0)
+    pace = CommitPacing(limit_s=1.0, now_s=0.0)
     pace.committed(0.0, 0.01)
     pace.opened(0.02)
     pace.looked(0.04, row_count=BULK_ROWS, is_drained=False)
@@ -115,7 +115,7 @@ def test_a_log_that_has_brought_much_has_no_more_once_it_was_quiet_for_a_while()
 
 
 def test_transactions_are_short_again_once_the_log_had_no_more() -> None:
-    pace = Pace(limit_s=1.0, now_s=0.0)
+    pace = CommitPacing(limit_s=1.0, now_s=0.0)
     pace.looked(0.0, row_count=1, is_drained=False)
     pace.committed(0.49, 0.5)
     assert pace.due_s(0.5, is_drained=False) == pytest.approx(1.0)
@@ -127,9 +127,9 @@ def test_transactions_are_short_again_once_the_log_had_no_more() -> None:
 
 
 def test_topics_are_looked_for_while_a_commit_waits(world: StillWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    around = _begin(world)._around
-    around.producer.on_wait()
+    session = _begin(world)
+    session._producer.on_wait()
     monkeypatch.setattr(tables, "TOPIC_SEEN_WITHIN_S", 0)
-    monkeypatch.setattr(around.topics, "list", dict)
+    monkeypatch.setattr(session._topics, "list", dict)
     with pytest.raises(TailraceError, match="is gone"):
-        around.producer.on_wait()
+        session._producer.on_wait()

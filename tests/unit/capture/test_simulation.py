@@ -14,9 +14,9 @@ import pytest
 
 from capture import checkpoints
 from capture.full_load import in_flight
-from capture.publishing.allowance import Allowance
 from capture.publishing.schemas_topic import Catalogue
-from capture.session import Session, Surroundings
+from capture.publishing.transaction_limits import TransactionLimits
+from capture.session import Session, Dependencies
 from runtime.kafka.errors import ExpiredError
 from schemas.codecs import compile_decoder
 from schemas.codecs.wire import schema_id
@@ -66,7 +66,7 @@ class World:
             }
         )
         self.pace = Pace(transaction_timeout_s=self.settings.capture.transaction_timeout_s)
-        self.allowance = Allowance(self.settings.capture)
+        self.limits = TransactionLimits(self.settings.capture)
         self.window_keys_max: int | None = None
         self.crashes = 0
         self.expired = 0
@@ -79,16 +79,16 @@ class World:
     def session(self) -> Session:
         checkpoint = checkpoints.decode(self.broker.read_all(checkpoints_topic(sim.REPLICATION)))
         catalogue = Catalogue.of(self.settings, self.broker.read_all(schemas_topic(sim.REPLICATION)))
-        around = Surroundings(
+        dependencies = Dependencies(
             source=sim.SimSource(self.database, self.chaos),
             producer=SimProducer(self.broker, self.chaos, self.pace),
             topics=self.broker,
             spawn=lambda: sim.SimWorker(self.database, self.chaos, self.settings.load_rules),
-            allowance=self.allowance,
+            limits=self.limits,
             now_us=lambda: int(self.pace.now_s * 1e6),
             monotonic=self.monotonic,
         )
-        session = Session(self.settings, around, checkpoint, catalogue)
+        session = Session(self.settings, dependencies, checkpoint, catalogue)
         if self.window_keys_max is not None:
             session.loading._window_keys_max = self.window_keys_max
         return session
@@ -367,9 +367,9 @@ def test_as_many_processes_load_as_settings_say() -> None:
 
 
 def test_a_transaction_holds_as_many_rows_and_bytes_as_settings_say() -> None:
-    allowance = Allowance(CaptureSettings(commit_rows=10, commit_bytes=65_536))
+    limits = TransactionLimits(CaptureSettings(commit_rows=10, commit_bytes=65_536))
     held = [SimpleNamespace(open_rows=rows, open_bytes=size) for rows, size in ((9, 65_535), (10, 0), (1, 65_536))]
-    assert [allowance.met(transaction) for transaction in held] == [False, True, True]
+    assert [limits.met(transaction) for transaction in held] == [False, True, True]
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -491,8 +491,8 @@ def test_a_starved_capture_takes_less_into_a_transaction_until_it_is_in_time(see
     world.live(40)
     world.check()
     assert 1 <= world.expired <= 20
-    assert world.allowance.rows < world.settings.capture.commit_rows
+    assert world.limits.rows < world.settings.capture.commit_rows
     full = SimpleNamespace(open_rows=10**6, open_bytes=0)
     for _ in range(100):
-        world.allowance.committed(full, 0.1)
-    assert world.allowance.rows == world.settings.capture.commit_rows
+        world.limits.committed(full, 0.1)
+    assert world.limits.rows == world.settings.capture.commit_rows

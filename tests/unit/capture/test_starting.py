@@ -9,9 +9,9 @@ import pytest
 
 from capture import checkpoints
 from capture.full_load.state import LoadState
-from capture.publishing.allowance import Allowance
 from capture.publishing.schemas_topic import Catalogue
-from capture.session import Session, Surroundings
+from capture.publishing.transaction_limits import TransactionLimits
+from capture.session import Session, Dependencies
 from schemas.settings import parse
 from schemas.table import TableName
 from schemas.topics import checkpoints_topic, schemas_topic
@@ -44,18 +44,18 @@ class Start:
                 "source": {"database": sim.DATABASE, "user": "nobody", "tables": ["public.*"]},
             }
         )
-        around = Surroundings(
+        dependencies = Dependencies(
             source=sim.SimSource(self._database, self._chaos),
             producer=SimProducer(self._broker, self._chaos, self._pace),
             topics=self._broker,
             spawn=self._spawn,
-            allowance=Allowance(settings.capture),
+            limits=TransactionLimits(settings.capture),
             now_us=lambda: 1,
             monotonic=lambda: self._pace.now_s,
         )
         checkpoint = checkpoints.decode(self._broker.read_all(checkpoints_topic(sim.REPLICATION)))
         catalogue = Catalogue.of(settings, self._broker.read_all(schemas_topic(sim.REPLICATION)))
-        return Session(settings, around, checkpoint, catalogue)
+        return Session(settings, dependencies, checkpoint, catalogue)
 
     def _spawn(self) -> sim.SimWorker:
         self.events.append("loader")

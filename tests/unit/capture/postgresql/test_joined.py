@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capture import checkpoints
-from capture.publishing.allowance import Allowance
 from capture.publishing.publisher import Publisher
 from capture.publishing.schemas_topic import Catalogue
-from capture.session import Session, Surroundings
+from capture.publishing.transaction_limits import TransactionLimits
+from capture.session import Session, Dependencies
 from capture.source import Capabilities
 from capture.sources.postgresql import log as reader_module
 from schemas.changes import Change, RowChanges, SmallTransactions
@@ -155,18 +155,18 @@ def _session(
             "topics": {"partitions": 2, **topics},
         }
     )
-    producer, allowance = _Producer(), Allowance(configuration.capture)
-    allowance.rows = rows
-    around = Surroundings(
+    producer, limits = _Producer(), TransactionLimits(configuration.capture)
+    limits.rows = rows
+    dependencies = Dependencies(
         source=_source(log, end, joins=joins),
         producer=producer,
         topics=Broker(),
         spawn=lambda: cast("Any", SimpleNamespace(send=lambda _: None, receive=lambda: None, close=lambda: None)),
-        allowance=allowance,
+        limits=limits,
         now_us=lambda: 10**15,
         monotonic=lambda: 0.0,
     )
-    return Session(configuration, around, checkpoints.decode({}), Catalogue.of(configuration, {})), producer
+    return Session(configuration, dependencies, checkpoints.decode({}), Catalogue.of(configuration, {})), producer
 
 
 def _published(

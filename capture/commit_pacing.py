@@ -14,7 +14,7 @@ BULK_ROWS = 250
 as fast as the server sends looks often between two messages. It must have brought none for `INTERVAL_MIN_S`."""
 
 
-class Pace:
+class CommitPacing:
     """Knows how long commits take. Times are of the caller's clock."""
 
     def __init__(self, limit_s: float, now_s: float) -> None:

@@ -26,7 +26,7 @@ class OpenTransaction(Protocol):
     open_bytes: int
 
 
-class Allowance:
+class TransactionLimits:
     """What one Kafka transaction may hold, and for how long it may stay open for the sake of a chunk."""
 
     def __init__(self, settings: CaptureSettings) -> None:
