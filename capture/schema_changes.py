@@ -7,8 +7,7 @@ decide: capture only stops before it, if `ddl` is `stop`.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -20,6 +19,7 @@ from capture.publishing.feed import Feed
 from capture.publishing.publisher import Publisher
 from capture.publishing.schemas_topic import Catalogue
 from capture.source import LockedError, Source
+from capture.table_versions import came_with_rows, changes_key, fills_rows, is_another, is_same, rewrites_rows
 from capture.tables import Tables
 from runtime.failpoints import hit
 from runtime.logging import get_logger
@@ -27,12 +27,11 @@ from schemas.changes import SchemaChange, Truncate
 from schemas.ddl import ddl_record
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.segments import loads_part
-from schemas.matching import matches
 from schemas.policies import DdlPolicy, TruncatePolicy
 from schemas.position import Position
 from schemas.routing import check_routes
 from schemas.settings import Mode, Settings
-from schemas.table import Column, TableName, TableSchema
+from schemas.table import TableName, TableSchema
 from schemas.topics import checkpoints_topic, ddl_topic
 
 log = get_logger(__name__)
@@ -91,7 +90,7 @@ class SchemaChanges:
             self.applied.add(change.name)
             self._applied_before.discard(change.name)
             return
-        if feed is not None and (change.after is None or _is_another(feed.table, change.after)):
+        if feed is not None and (change.after is None or is_another(feed.table, change.after)):
             self._stop_if_told(self._settings.ddl.dropped, feed.table, "is gone", position)
             self._drop(feed, position, is_applied=change.is_applied)
             feed = None
@@ -114,7 +113,7 @@ class SchemaChanges:
         if not history:
             return self._catalogue.numbered(source_table)
         # Another table's rows, or rows whose later changes nobody has seen.
-        is_void = self._settings.mode is not Mode.CDC or _is_another(history[-1].table, source_table)
+        is_void = self._settings.mode is not Mode.CDC or is_another(history[-1].table, source_table)
         return self._catalogue.numbered(source_table, anew=True, void=is_void)
 
     def begin(self, feed: Feed, position: Position) -> None:
@@ -132,7 +131,7 @@ class SchemaChanges:
     def _new_load(self, feed: Feed) -> TableLoad:
         return TableLoad(feed.table, generation=self._catalogue.loaded.get(feed.table.name, 0) + 1)
 
-    def look_up(self, load: TableLoad, position: Position) -> None:
+    def check_catalogue(self, load: TableLoad, position: Position) -> None:
         """Learn from the catalogue that a table has changed: its log has no row that would say so.
 
         If it is what it is known to be, it is a segment that no longer fits it: it is cut anew.
@@ -146,7 +145,7 @@ class SchemaChanges:
             log.info("loads the table again: its segments are others", table=str(load.name))
             self._loading.cut_again(feed, position.commit)
 
-    def load_untold(self, position: Position) -> None:
+    def reload_incomplete(self, position: Position) -> None:
         """Load tables again of which the source could not tell values of rows that are published."""
         for name in self._source.untold():
             feed = self._publisher.feeds.get(name)
@@ -161,7 +160,7 @@ class SchemaChanges:
         where = f"tailrace signal reload CONFIG --table {name} --above KEY --up-to KEY"
         return {"remedy": f"if the row is in none of the partitions that are loaded (`partitions-list`): {where}"}
 
-    def look_around(self, now_s: float) -> None:
+    def poll_catalogue(self, now_s: float) -> None:
         """Read the catalogue if it is time. What it says is followed once the log is read up to now: older rows go out
         before.
         """
@@ -177,12 +176,12 @@ class SchemaChanges:
         tables = [seen if (seen := self._seen.get(t.name)) == t else t for t in self._source.tables()]
         self._seen = {table.name: table for table in tables}
         left = self._leaving
-        self._leaving = {t.name: t for t in tables if t.name in left and not _is_another(left[t.name], t)}
+        self._leaving = {t.name: t for t in tables if t.name in left and not is_another(left[t.name], t)}
         tables = [table for table in tables if table.name not in self._leaving]
         known: dict[TableName, TableSchema | None] = {n: feed.table for n, feed in self._publisher.feeds.items()}
         present = {table.name: table for table in tables}
         waiting: set[TableName] = set()
-        if new := {table.name for table in tables if _is_another(known.get(table.name), table)}:
+        if new := {table.name for table in tables if is_another(known.get(table.name), table)}:
             # Their log from now on, and what is in them.
             check_routes(self._settings, list(present))
             try:
@@ -193,7 +192,7 @@ class SchemaChanges:
         found = [
             SchemaChange(name, known.get(name), present.get(name))
             for name in sorted((known.keys() | present.keys()) - waiting)
-            if not _same(known.get(name), present.get(name))
+            if not is_same(known.get(name), present.get(name))
         ]
         # Not of those found just now: they are followed later.
         done = self._applied_before - {change.name for change in found}
@@ -204,7 +203,7 @@ class SchemaChanges:
             self._awaited = (self._source.visible_position().commit, found)
 
     def follow_catalogue(self, position: Position) -> None:
-        """Go on with what `look_around` has found, if the log is that far and has not told it meanwhile."""
+        """Go on with what `poll_catalogue` has found, if the log is that far and has not told it meanwhile."""
         if self._awaited is None or position.commit < self._awaited[0] or position.row:
             return
         _, found = self._awaited
@@ -273,7 +272,7 @@ class SchemaChanges:
         versions = (version.table for version in self._catalogue.versions[before.name])
         return {name for table in versions if table.life == before.life for name in table.column_names}
 
-    def takes(self, change: Truncate, position: Position) -> bool:
+    def publishes(self, change: Truncate, position: Position) -> bool:
         """Tell whether a truncate is published. Raises SOURCE_SCHEMA where the policy is to stop before it."""
         for table in change.tables:
             self._stop_if_told(self._settings.ddl.truncated, table, "was emptied", position)
@@ -311,7 +310,7 @@ class SchemaChanges:
         for key, value in checkpoints.load_tombstones(name):
             self._publisher.record(checkpoints_topic(self._settings.name), key, value)
 
-    def tell(self, content: bytes, position: Position) -> None:
+    def note_statement(self, content: bytes, position: Position) -> None:
         """Put a statement's text on the ddl topic, as the log tells it. Nothing else depends on it but how soon the
         catalogue is looked at.
         """
@@ -338,113 +337,3 @@ class SchemaChanges:
             ts_us=self._publisher.now_us,
         )
         self._publisher.record(ddl_topic(self._settings.name), *record)
-
-
-def came_with_rows(before: TableSchema, after: TableSchema) -> tuple[int, ...]:
-    """Return the partitions whose rows no log has told as the table's: they were attached since, or were detached,
-    changed perhaps, and attached again.
-    """
-    placed = dict(zip(before.partitions, before.placed or (0,) * len(before.partitions), strict=True))
-    now = dict(zip(after.partitions, after.placed, strict=False))
-    return tuple(p for p in after.attached if p not in placed or (placed[p] and now.get(p, 0) not in (0, placed[p])))
-
-
-def rewrites_rows(before: TableSchema, after: TableSchema, stored: TableSchema | None) -> bool:
-    """Tell whether existing rows may hold values now that a target cannot make by itself.
-
-    Where the source numbers the storage of rows, a rewriting shows: `stored` is the last version before that has it,
-    and `after` has none where a type has changed and it is not known yet. What a column was filled with when it was
-    added without a rewriting is part of the version. Elsewhere: a new column's default may be different in each row,
-    and a new type's values come of an expression that nobody tells. A constant default a target fills in as the source
-    does.
-    """
-    if _alters_composites(before, after):
-        # A composite's values have another text in all rows now, and none was written.
-        return True
-    if _renames_labels(before, after):
-        # All rows that have one read otherwise now, and none was written.
-        return True
-    if stored is not None and (is_rewritten := after.is_rewritten(stored)) is not None:
-        return is_rewritten
-    names, later_names = set(before.column_names), set(after.column_names)
-    if not any(column.number for column in before.columns) and names - later_names and later_names - names:
-        # One column goes and another comes: it may be the same one, renamed, and nobody can tell.
-        return True
-    for column, earlier in zip(after.columns, matches(after, before), strict=True):
-        if earlier is not None:
-            if earlier.native != column.native or _computes_anew(earlier, column):
-                return True
-        elif stored is not None and not after.knows_storage:
-            # It shows when the storage is known again.
-            continue
-        elif column.identity or (not _CONSTANT.fullmatch(column.default) if column.default else not column.nullable):
-            return True
-    return False
-
-
-def _computes_anew(before: Column, after: Column) -> bool:
-    """Tell whether a column may be computed in another way now, and so have other values in all rows. Where the engine
-    numbers no columns those that it computes are columns like others, whose expressions stand where defaults do.
-    """
-    return not after.number and (after.default or "").startswith("(") and before.default != after.default
-
-
-def fills_rows(before: TableSchema, after: TableSchema, former: Collection[str]) -> bool:
-    """Tell whether rows that were there have values under names that are new: of a column that has come with one value
-    for all of them, which the source has filled in, or of one that was renamed. Or none under a name that is new again:
-    `former` are those of columns that were dropped, whose values a target may still have.
-    """
-    for column, earlier in zip(after.columns, matches(after, before), strict=True):
-        if earlier is not None and earlier.name != column.name:
-            return True
-        if earlier is None and column.name in former:
-            return True
-        # Where no storage is known, nothing tells what rows were filled with but the default.
-        if earlier is None and (column.filling is not None or (column.default is not None and not after.knows_storage)):
-            return True
-    return False
-
-
-_ZERO_DATE = r"(?:0000-|\d{4}-00-|\d{4}-\d\d-00)"
-_CONSTANT = re.compile(rf"\(?(-?[\d.]+|'(?!{_ZERO_DATE})(?:[^'\\]|'')*'|true|false|null)\)?(::[^']*)?", re.IGNORECASE)
-"""A literal with or without casts; with a backslash, targets leave it out, and what a date with a zero part becomes
-says `source.zero_dates`. (Not null without a default: a serial's, which is left out of schemas.)"""
-
-
-def _same(one: TableSchema | None, other: TableSchema | None) -> bool:
-    return (one and one.fingerprint) == (other and other.fingerprint)
-
-
-def _is_another(one: TableSchema | None, other: TableSchema) -> bool:
-    """Tell whether a table is not the one that it was, whatever its name: dropped and made anew."""
-    return one is None or bool(one.number and other.number and one.number != other.number)
-
-
-def changes_key(before: TableSchema, after: TableSchema) -> bool:
-    """Tell whether rows have other keys now: it is of other columns, or of a type whose labels were renamed."""
-    # In pg_catalog is no type of a user's; a domain or a composite may be made of the enum.
-    is_of_user_type = any("." in before.columns[i].native for i in before.key)
-    return _key_of(before) != _key_of(after) or (
-        is_of_user_type and (_renames_labels(before, after) or _alters_composites(before, after))
-    )
-
-
-def _renames_labels(before: TableSchema, after: TableSchema) -> bool:
-    """Tell whether an enum has other names for its values: none can be dropped or moved, and what is new is added."""
-    now = {(t.schema, t.name): t.labels for t in after.user_types}
-    return any(
-        [label for label in now.get((t.schema, t.name), t.labels) if label in t.labels] != list(t.labels)
-        for t in before.user_types
-    )
-
-
-def _alters_composites(before: TableSchema, after: TableSchema) -> bool:
-    """Tell whether a composite has lost attributes or has new ones: names alone are not in its values."""
-    now = {(t.schema, t.name): t.definition for t in after.user_types}
-    return any(
-        t.kind == "composite" and now.get((t.schema, t.name), t.definition) != t.definition for t in before.user_types
-    )
-
-
-def _key_of(table: TableSchema) -> tuple[list[tuple[str, str]], str]:
-    return [(table.columns[i].name, table.columns[i].native) for i in table.key], table.key_made_by

@@ -230,8 +230,8 @@ class Session:
             if publisher.is_mark_due:
                 publisher.mark()
             for load in self.loading.stale_loads(self.position.commit):
-                self.changes.look_up(load, self.position)
-            self.changes.look_around(self._monotonic())
+                self.changes.check_catalogue(load, self.position)
+            self.changes.poll_catalogue(self._monotonic())
             self.changes.follow_catalogue(self.position)
             if self._is_commit_due():
                 self.commit()
@@ -259,7 +259,7 @@ class Session:
             self._unread = None
         self._is_drained = publisher.open_rows == rows_before
         publisher.flush()
-        self.changes.load_untold(self.position)
+        self.changes.reload_incomplete(self.position)
         self.position = self.bounds.passed(self.position)
 
     def take_transaction_count(self) -> int:
@@ -415,7 +415,7 @@ class Session:
     def _on_truncate(self, change: Truncate) -> None:
         for table in change.tables:
             self._meet(table)
-        if self.changes.takes(change, self.position):
+        if self.changes.publishes(change, self.position):
             self.publisher.truncate(change)
         self.position = self.position.within(change.txn.id, 1)
 
@@ -439,6 +439,6 @@ class Session:
         if change.txn is not None:
             self.position = self.position.within(change.txn.id, 1)
         if change.prefix == DDL_PREFIX:
-            self.changes.tell(change.content, self.position)
+            self.changes.note_statement(change.content, self.position)
         else:
             log.debug("message in the source's log", prefix=change.prefix, bytes=len(change.content))

@@ -9,9 +9,9 @@ from threading import Thread
 
 import pytest
 
-from capture.schema_changes import came_with_rows, rewrites_rows
 from capture.sources.postgresql.locks import UNSEEN, Connection
 from capture.sources.postgresql.source import PostgresqlDatabase
+from capture.table_versions import came_with_rows, rewrites_rows
 from deploy.local.postgresql import MAJORS
 from schemas.table import TableSchema
 from tests.integration.postgresql_source import reading

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from capture import mapped_source, schema_changes
+from capture import mapped_source, table_versions
 from capture.mapped_source import MappedReader, MappedSource
 from capture.source import Capabilities, LogReader
 from schemas.changes import UNCHANGED, Change, Row, RowChanges, SchemaChange, Transaction, Truncate
@@ -298,11 +298,11 @@ def test_other_rules_for_the_key_alone_make_other_rows_of_those_that_are_there()
         table = MappedSource(cast("Any", Inside()), settings(*rules)).tables()[0]
         assert table.columns[0].native == "text"
         assert TableSchema.from_document(table.to_document()).key_made_by == table.key_made_by
-        return schema_changes._key_of(table)
+        return table_versions.key_of(table)
 
     mask = rule(1, "data-masking-digits-mask", "id", value="#")
     of_another = rule(2, "data-masking-digits-mask", "name", value="#")
-    assert key(of_another) == schema_changes._key_of(PEOPLE)
+    assert key(of_another) == table_versions.key_of(PEOPLE)
     assert key(mask) != key(of_another)
     assert key(mask) != key(mask | {"value": "*"})
     assert key(mask) == key(of_another, mask | {"rule-id": "7"})

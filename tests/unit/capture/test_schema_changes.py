@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from capture import checkpoints
-from capture.schema_changes import SchemaChanges, came_with_rows, changes_key, fills_rows, rewrites_rows
+from capture.schema_changes import SchemaChanges
 from capture.source import LockedError
+from capture.table_versions import came_with_rows, changes_key, fills_rows, rewrites_rows
 from schemas.changes import SchemaChange
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.table_settings_rule import ParallelLoad
@@ -229,7 +230,7 @@ def test_a_table_is_known_as_altered_by_an_applier_until_what_it_altered_is_foll
     for look in range(4):
         if look == 1:
             tables[:] = [after]
-        changes.look_around(look * 100.0)
+        changes.poll_catalogue(look * 100.0)
         changes.follow_catalogue(Position(9))
     assert followed == [True]
     assert not changes.applied
@@ -245,12 +246,12 @@ def test_a_table_that_an_applier_is_about_to_drop_is_not_taken_for_a_new_one(mon
     monkeypatch.setattr("capture.schema_changes.check_routes", lambda *_: None)
     changes.follow(SchemaChange(table.name, table, None, is_applied=True), Position(7))
     for look in range(3):
-        changes.look_around(look * 100.0)
+        changes.poll_catalogue(look * 100.0)
         changes.follow_catalogue(Position(9))
     assert made == []
     another = replace(table, number=8)
     tables[:] = [another]
-    changes.look_around(900.0)
+    changes.poll_catalogue(900.0)
     changes.follow_catalogue(Position(9))
     assert made == [another]
 
@@ -268,10 +269,10 @@ def test_a_new_table_that_is_locked_is_waited_for_and_the_others_are_followed(mo
 
     with monkeypatch.context() as patched:
         patched.setattr(changes._source, "prepare", locked)
-        changes.look_around(0.0)
+        changes.poll_catalogue(0.0)
         changes.follow_catalogue(Position(9))
     assert followed == [table.name]
-    changes.look_around(100.0)
+    changes.poll_catalogue(100.0)
     changes.follow_catalogue(Position(9))
     assert followed[1:] == [new.name, table.name]
 
@@ -293,8 +294,9 @@ def test_a_statement_that_is_told_lets_the_catalogue_be_read_soon() -> None:
     for tenth in range(500):
         now = tenth / 10
         if 100 <= tenth < 130:
-            changes.tell(b'{"tag": "ALTER TABLE", "statement": "alter table t ...", "objects": []}', Position(7))
-        changes.look_around(now)
+            statement = b'{"tag": "ALTER TABLE", "statement": "alter table t ...", "objects": []}'
+            changes.note_statement(statement, Position(7))
+        changes.poll_catalogue(now)
     assert looks == [0.0, 12.0, 14.1, 34.1]
 
 
@@ -344,7 +346,7 @@ def test_a_table_is_loaded_again_of_which_values_could_not_be_told(
 
     loading: Any = SimpleNamespace(load_again=load_again)
     nobody: Any = SimpleNamespace()
-    SchemaChanges(settings, source, publisher, nobody, nobody, loading).load_untold(Position(7))
+    SchemaChanges(settings, source, publisher, nobody, nobody, loading).reload_incomplete(Position(7))
     assert asked == [(feeds[table.name], 7)]
     (said,) = warned
     assert said["table"] == "public.t"

@@ -8,10 +8,10 @@ from typing import cast
 
 import pytest
 
-from capture.schema_changes import changes_key, rewrites_rows
 from capture.sources.postgresql.catalog import Catalog
 from capture.sources.postgresql.labels import Labels
 from capture.sources.postgresql.versions import Versions
+from capture.table_versions import changes_key, rewrites_rows
 from schemas.changes import Change, RowChanges, SchemaChange, Transaction
 from schemas.position import Position
 from schemas.selection import Selection
