@@ -36,6 +36,7 @@ from apply.writer_thread import WriterThread
 from runtime import clock
 from runtime.kafka.compacted import Follower
 from runtime.kafka.consumer import GroupConsumer, Whole
+from runtime.kafka.membership import Membership, RebalanceListener
 from runtime.kafka.sole_consumer import SoleConsumer
 from runtime.kafka.whole_records import WholeRecords
 from runtime.registry import open_registry
@@ -172,17 +173,10 @@ class Assembly:
             applier.claims.left_order = marks
             # Where changes stand in commit order nothing is parked.
             whole.gives_lost = True
-        consumer = make(
-            settings.kafka,
-            self.group,
-            on_assign=applier.assigned,
-            on_revoke=applier.revoked,
-            on_lost=applier.lost,
-            instance_id=settings.apply.instance_id,
-            session_timeout_s=settings.apply.session_timeout_s,
-            poll_interval_s=settings.apply.batch_timeout_s,
-            whole=read,
-        )
+        listener = RebalanceListener(applier.assigned, applier.revoked, applier.lost)
+        apply = settings.apply
+        membership = Membership(apply.instance_id, apply.session_timeout_s, apply.batch_timeout_s)
+        consumer = make(settings.kafka, self.group, listener=listener, membership=membership, whole=read)
         stack.callback(consumer.close)
         applier.connect(consumer)
         return consumer

@@ -8,7 +8,8 @@ it, whatever it believes.
 from __future__ import annotations
 
 from runtime import clock
-from runtime.kafka.consumer import GroupConsumer, Partition
+from runtime.kafka.consumer import GroupConsumer
+from runtime.kafka.membership import Membership, Partition, RebalanceListener
 from runtime.lifecycle import StopRequest
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Settings
@@ -32,9 +33,8 @@ class Leadership:
         self._consumer = GroupConsumer(
             settings.kafka,
             capture_group(settings.name),
-            on_assign=self._assigned,
-            session_timeout_s=settings.capture.session_timeout_s,
-            poll_interval_s=POLL_INTERVAL_S,
+            listener=RebalanceListener(self._assigned),
+            membership=Membership(None, settings.capture.session_timeout_s, POLL_INTERVAL_S),
             # The partition is paused at once; what a fetch brings before that should be little.
             overrides={"queued.max.messages.kbytes": 64, "fetch.message.max.bytes": 65_536},
         )

@@ -27,7 +27,7 @@ from runtime import clock
 from runtime.failpoints import hit
 from runtime.kafka.admin import Topics
 from runtime.kafka.compacted import Record, read_all
-from runtime.kafka.consumer import Partition
+from runtime.kafka.membership import Partition
 from runtime.kafka.producer import Headers, TransactionalProducer
 from runtime.kafka.ranges import Range, read_ranges
 from runtime.lifecycle import pause

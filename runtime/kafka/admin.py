@@ -13,8 +13,9 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetS
 
 from runtime import clock
 from runtime.kafka.client import Complaints, Properties, admin_properties, library_logger
-from runtime.kafka.consumer import PASSING, Partition
+from runtime.kafka.consumer import PASSING
 from runtime.kafka.errors import of_exception
+from runtime.kafka.membership import Partition
 from runtime.kafka.ranges import Range, read_ranges
 from schemas.errors import Action, ErrorKind, TailraceError
 

@@ -16,18 +16,11 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Me
 from runtime import clock
 from runtime.kafka.client import Complaints, Properties, consumer_properties, library_logger
 from runtime.kafka.errors import SupplantedError, classify, of_exception
+from runtime.kafka.membership import MEMBERSHIP, NO_LISTENER, Membership, OnRevoke, Partition, RebalanceListener
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
 
 log = get_logger(__name__)
-
-Partition = tuple[str, int]
-"""Topic and number; `apply.sink.TopicPartition` is one."""
-
-OnAssign = Callable[[list[Partition]], Mapping[Partition, int]]
-"""Receives the partitions that are added; returns the next offsets that are known better than by the group."""
-OnRevoke = Callable[[list[Partition]], None]
-"""Receives the partitions that go: everything flushed of them may still be committed before it returns."""
 
 Whole = Callable[[list[Message]], tuple[list[Any], list[Message]]]
 """Returns of some messages those that can be taken, in another form, and those that are to be read again: of each
@@ -91,7 +84,7 @@ PASSING = frozenset(
 class GroupConsumer:
     """One member of a group, used by one thread.
 
-    The callbacks run inside `consume` and `close`. An exception of a callback is raised by the call that it ran in.
+    Its listener is called inside `consume` and `close`.
     """
 
     def __init__(
@@ -99,19 +92,13 @@ class GroupConsumer:
         kafka: Properties,
         group: str,
         *,
-        on_assign: OnAssign | None = None,
-        on_revoke: OnRevoke | None = None,
-        on_lost: OnRevoke | None = None,
-        instance_id: str | None = None,
-        session_timeout_s: float = 10,
-        poll_interval_s: float = 900,
+        listener: RebalanceListener = NO_LISTENER,
+        membership: Membership = MEMBERSHIP,
         overrides: Properties | None = None,
         whole: Whole | None = None,
     ) -> None:
         self._whole = whole
-        self._on_assign = on_assign
-        self._on_revoke = on_revoke
-        self._on_lost = on_lost or on_revoke
+        self._listener = listener
         self._failure: BaseException | None = None
         self._closing = False
         self._paused: set[Partition] = set()
@@ -120,16 +107,8 @@ class GroupConsumer:
         self.eof: dict[Partition, int] = {}
         """Where the end of each partition was last met: no record that may be read stood at or after this offset, up
         to the last stable one. Transaction markers behind the last record are passed."""
-        fixed = {
-            **FIXED,
-            "group.id": group,
-            "session.timeout.ms": int(session_timeout_s * 1000),
-            "max.poll.interval.ms": int(max(poll_interval_s, session_timeout_s) * 1000),
-            "error_cb": self._complaints,
-        }
-        if instance_id is not None:
-            fixed["group.instance.id"] = instance_id
-        defaults = {**DEFAULTS, "heartbeat.interval.ms": max(100, min(1000, int(session_timeout_s * 1000 / 3)))}
+        fixed = {**FIXED, **membership.properties(), "group.id": group, "error_cb": self._complaints}
+        defaults = {**DEFAULTS, "heartbeat.interval.ms": membership.heartbeat_interval_ms}
         try:
             properties = {**consumer_properties(kafka, defaults, fixed), **(overrides or {})}
             self._consumer = Consumer(properties, logger=library_logger(properties))
@@ -270,7 +249,7 @@ class GroupConsumer:
         return {name: len(t.partitions) for name, t in metadata.topics.items() if name.startswith(prefix)}
 
     def close(self) -> None:
-        """Leave the group; `on_revoke` runs first. May be called twice.
+        """Leave the group; the listener is told first. May be called twice.
 
         librdkafka's own close can wait for ever when it meets a rebalance (the group's state machine ends while the
         callback's answer is still to come), and a commit in such a callback is refused. So the partitions are given
@@ -279,9 +258,9 @@ class GroupConsumer:
         if self._closing:
             return
         self._closing = True
-        if self._assigned and self._on_revoke is not None:
+        if self._assigned and self._listener.revoked is not None:
             try:
-                self._on_revoke(self.assignment())
+                self._listener.revoked(self.assignment())
             except Exception as error:  # noqa: BLE001 - raised below
                 self._failure = self._failure or error
         self._assigned.clear()
@@ -336,7 +315,8 @@ class GroupConsumer:
             self._safely(consumer.incremental_assign, added)
             return
         try:
-            known = dict(self._on_assign(partitions)) if self._on_assign is not None and partitions else {}
+            knows = self._listener.assigned
+            known = dict(knows(partitions)) if knows is not None and partitions else {}
             known = {partition: known[partition] for partition in partitions if partition in known}
             missing = [partition for partition in partitions if partition not in known]
             known |= self.committed(missing)
@@ -366,10 +346,10 @@ class GroupConsumer:
             log.info("partitions assigned", added=len(partitions), total=len(self._assigned))
 
     def _revoke(self, consumer: Consumer, gone: list[TopicPartition]) -> None:
-        self._let_go(consumer, gone, self._on_revoke, "partitions revoked")
+        self._let_go(consumer, gone, self._listener.revoked, "partitions revoked")
 
     def _lose(self, consumer: Consumer, gone: list[TopicPartition]) -> None:
-        self._let_go(consumer, gone, self._on_lost, "partitions lost")
+        self._let_go(consumer, gone, self._listener.lost or self._listener.revoked, "partitions lost")
 
     def _let_go(self, consumer: Consumer, gone: list[TopicPartition], callback: OnRevoke | None, event: str) -> None:
         partitions = [(p.topic, p.partition) for p in gone]

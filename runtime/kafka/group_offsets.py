@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from runtime.kafka.client import Complaints, Properties, consumer_properties, library_logger
-from runtime.kafka.consumer import FIXED, Partition
+from runtime.kafka.consumer import FIXED
 from runtime.kafka.errors import of_exception
+from runtime.kafka.membership import Partition
 
 REQUEST_TIMEOUT_S = 30.0
 

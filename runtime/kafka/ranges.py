@@ -9,8 +9,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from runtime import clock
 from runtime.kafka.client import Complaints, Properties, consumer_properties, library_logger
 from runtime.kafka.compacted import OVERRIDES, REQUEST_TIMEOUT_S, Record, record_of
-from runtime.kafka.consumer import DEFAULTS, FIXED, PASSING, Partition
+from runtime.kafka.consumer import DEFAULTS, FIXED, PASSING
 from runtime.kafka.errors import classify, of_exception
+from runtime.kafka.membership import Partition
 from schemas.errors import ErrorKind, TailraceError
 
 Range = tuple[int, int]

@@ -12,7 +12,8 @@ from confluent_kafka import OFFSET_END, Message
 
 from runtime import clock
 from runtime.kafka.client import Properties
-from runtime.kafka.consumer import NO_NOTES, GroupConsumer, OnAssign, OnRevoke, Partition, Whole
+from runtime.kafka.consumer import NO_NOTES, GroupConsumer, Whole
+from runtime.kafka.membership import MEMBERSHIP, Membership, OnRevoke, Partition, RebalanceListener
 from runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -30,31 +31,21 @@ class SoleConsumer:
         group: str,
         election: str,
         *,
-        on_assign: OnAssign,
-        on_revoke: OnRevoke,
-        on_lost: OnRevoke,
-        instance_id: str | None = None,
-        session_timeout_s: float = 10,
-        poll_interval_s: float = 900,
+        listener: RebalanceListener,
+        membership: Membership = MEMBERSHIP,
         whole: Whole | None = None,
     ) -> None:
-        self._on_assign = on_assign
-        self._on_revoke = on_revoke
-        self._on_lost = on_lost
+        self._listener = listener
         self._election = election
         self._topics: list[str] = []
         self._leads = False
         self._look_at = 0.0
-        self._member = GroupConsumer(
-            kafka,
-            group,
-            on_assign=self._elected,
-            on_revoke=lambda _: self._stand_down(on_revoke),
-            on_lost=lambda _: self._stand_down(on_lost),
-            instance_id=instance_id,
-            session_timeout_s=session_timeout_s,
-            poll_interval_s=poll_interval_s,
+        election_listener = RebalanceListener(
+            self._elected,
+            lambda _: self._stand_down(listener.revoked),
+            lambda _: self._stand_down(listener.lost or listener.revoked),
         )
+        self._member = GroupConsumer(kafka, group, listener=election_listener, membership=membership)
         try:
             # Never subscribes and never commits: of the group it has the name only.
             self._reader = GroupConsumer(kafka, group, whole=whole)
@@ -79,7 +70,7 @@ class SoleConsumer:
         self._look_at = 0.0
 
     def consume(self, max_records: int, timeout_s: float, *, bytes_max: int | None = None) -> list[Message]:
-        """See `GroupConsumer.consume`. The callbacks run inside; a standby receives nothing."""
+        """See `GroupConsumer.consume`. The listener is called inside; a standby receives nothing."""
         # Elections and the loss of one are heard of in here.
         self._member.consume(1, 0.0 if self.leads else timeout_s)
         if not self.leads:
@@ -109,7 +100,7 @@ class SoleConsumer:
         return self._member.committed(partitions)
 
     def close(self) -> None:
-        """Leave the group; `on_revoke` runs first. May be called twice."""
+        """Leave the group; the listener is told first. May be called twice."""
         try:
             self._member.close()
         finally:
@@ -131,16 +122,17 @@ class SoleConsumer:
         known = set(self._reader.assignment())
         added = [(t, n) for t in wanted for n in range(counts.get(t, 0)) if (t, n) not in known]
         if added:
-            starts = self._on_assign(added)
+            starts = self._listener.assigned(added) if self._listener.assigned is not None else {}
             self._reader.assign({p: starts[p] for p in added if p in starts}, [p for p in added if p not in starts])
             log.info("all partitions are read by this member", added=len(added), total=len(known) + len(added))
 
-    def _stand_down(self, callback: OnRevoke) -> None:
+    def _stand_down(self, callback: OnRevoke | None) -> None:
         self._leads = False
         partitions = self._reader.assignment()
         if partitions:
             try:
-                callback(partitions)
+                if callback is not None:
+                    callback(partitions)
             finally:
                 self._reader.unassign()
             log.info("another member reads", gone=len(partitions))

@@ -9,6 +9,7 @@ import pytest
 from deploy.local.kafka import KafkaAddress
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.consumer import GroupConsumer
+from runtime.kafka.membership import Membership
 from tests.integration.apply.waiting import until
 from tests.kit.groups import dismiss
 
@@ -19,8 +20,8 @@ def test_members_that_are_dismissed_are_missed_at_once(kafka_server: KafkaAddres
     topics, group = Topics(kafka_server.settings), f"{replication}.group"
     topics.ensure([TopicSpec(f"{replication}.data", 2)])
     with (
-        closing(GroupConsumer(kafka_server.settings, group, session_timeout_s=600)) as silent,
-        closing(GroupConsumer(kafka_server.settings, group, session_timeout_s=600)) as other,
+        closing(GroupConsumer(kafka_server.settings, group, membership=Membership(session_timeout_s=600))) as silent,
+        closing(GroupConsumer(kafka_server.settings, group, membership=Membership(session_timeout_s=600))) as other,
     ):
 
         def has(consumer: GroupConsumer, count: int) -> bool:

@@ -10,7 +10,8 @@ import pytest
 
 from deploy.local.kafka import KafkaAddress
 from runtime.kafka.admin import Topics, TopicSpec
-from runtime.kafka.consumer import GroupConsumer, Partition
+from runtime.kafka.consumer import GroupConsumer
+from runtime.kafka.membership import Membership, Partition, RebalanceListener
 from runtime.kafka.errors import SupplantedError
 from runtime.kafka.producer import PlainProducer, TransactionalProducer
 from schemas.errors import ErrorKind, TailraceError
@@ -97,7 +98,7 @@ def test_offsets_that_the_callback_knows_win_over_the_groups(
         asked.extend(partitions)
         return {(topic, 0): 3, ("another", 0): 1}
 
-    second = make(on_assign=known)
+    second = make(listener=RebalanceListener(known))
     assert read(second, 7) == [b"%d" % i for i in range(3, 10)]
     assert sorted(set(asked)) == second.assignment() == [(topic, n) for n in range(4)]
 
@@ -110,7 +111,7 @@ def test_an_exception_of_a_callback_is_raised_by_consume_and_the_partitions_rest
     def fail(_: list[Partition]) -> Mapping[Partition, int]:
         raise TailraceError(ErrorKind.TARGET_CONNECTION, "the target is away")
 
-    consumer = make(on_assign=fail)
+    consumer = make(listener=RebalanceListener(fail))
     with pytest.raises(TailraceError, match="the target is away"):
         until(lambda: False, consumer)
     where = consumer.assignment()
@@ -175,7 +176,7 @@ def test_two_members_share_the_partitions_and_the_revoked_may_commit_last(
         gone.extend(partitions)
         first.commit({(topic, n): 2 for _, n in partitions})
 
-    first = make(on_revoke=commit)
+    first = make(listener=RebalanceListener(revoked=commit))
     until(lambda: len(first.assignment()) == 4, first)
     first.pause(first.assignment())
     second = make()
@@ -225,7 +226,7 @@ def test_records_that_retention_removed_before_they_were_read_are_an_error_and_n
     kafka_server: KafkaAddress, topic: str, make: Make
 ) -> None:
     fill(kafka_server, topic, range(3))
-    consumer = make(on_assign=lambda partitions: dict.fromkeys(partitions, 1000))
+    consumer = make(listener=RebalanceListener(lambda partitions: dict.fromkeys(partitions, 1000)))
     with pytest.raises(TailraceError) as caught:
         until(lambda: False, consumer)
     assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
@@ -248,8 +249,8 @@ def test_a_topic_that_is_made_later_is_picked_up_by_a_pattern(kafka_server: Kafk
 
 def test_a_member_ends_whose_name_another_one_takes(make: Make) -> None:
     """As after a hang, when somebody has started it once more: it must not go on trying."""
-    first = make(instance_id="one")
+    first = make(membership=Membership("one"))
     until(lambda: len(first.assignment()) == 4, first)
-    second = make(instance_id="one")
+    second = make(membership=Membership("one"))
     with pytest.raises(SupplantedError, match="Static consumer fenced"):
         until(lambda: False, second, first)
