@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from apply.applier import Applier
+from apply.batching.reorder_buffer import ReorderBuffer
 from apply.batching.versions import Versions
 from apply.brokers import Brokers
 from apply.commit_order import CommitOrder, sequence_reader
@@ -205,17 +206,9 @@ class Assembly:
                 remedy="run `tailrace capture` of this release once; it makes the topic",
             )
         applier, apply = self.applier, self._settings.apply
-        return CommitOrder(
-            marks,
-            applier.cursors.positions,
-            applier.builder.reach,
-            sequence_reader(applier.catalog),
-            self.brokers.ends,
-            clock.monotonic,
-            kept_records_max=apply.batch_rows,
-            kept_bytes_max=apply.batch_bytes,
-            cuts=cuts,
-        )
+        buffer = ReorderBuffer(sequence_reader(applier.catalog), apply.batch_rows, apply.batch_bytes)
+        positions, reach = applier.cursors.positions, applier.builder.reach
+        return CommitOrder(marks, positions, reach, buffer, self.brokers.ends, clock.monotonic, cuts=cuts)
 
     def _open_control_tables(self, stack: ExitStack) -> DmsControlTables | None:
         settings = self._settings

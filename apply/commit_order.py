@@ -53,12 +53,10 @@ class CommitOrder:
         marks: TopicPartition,
         positions: Mapping[TopicPartition, int],
         reach: Callable[[TopicPartition, int], None],
-        sequence_of: Callable[[Record], int],
+        buffer: ReorderBuffer,
         ends: Callable[[Iterable[str]], Mapping[tuple[str, int], int]],
         monotonic: Callable[[], float],
         *,
-        kept_records_max: int,
-        kept_bytes_max: int,
         cuts: bool = False,
     ) -> None:
         """`positions` are the next offsets to let through; `reach` moves that of `marks`. `ends` returns the ends of
@@ -70,8 +68,8 @@ class CommitOrder:
         self._positions = positions
         self._reach = reach
         self._read_ends = ends
-        self._buffer = ReorderBuffer(sequence_of, kept_records_max, kept_bytes_max)
-        self._counts = MarkCounts(positions, self._buffer, ends, monotonic)
+        self._buffer = buffer
+        self._counts = MarkCounts(positions, buffer, ends, monotonic)
         self.exact = True
         self.forget()
 

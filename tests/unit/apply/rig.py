@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from apply.applier import Applier
 from apply.batching.batch import Record, size_of
+from apply.batching.reorder_buffer import ReorderBuffer
 from apply.batching.versions import Versions
 from apply.commit_order import CommitOrder, sequence_reader
 from apply.cursors import Cursors, progress_of
@@ -447,11 +448,9 @@ class Rig:
                 MARKS,
                 applier.cursors.positions,
                 applier.builder.reach,
-                sequence_reader(applier.catalog),
+                ReorderBuffer(sequence_reader(applier.catalog), limits.batch_rows, limits.batch_bytes),
                 lambda topics: {p: end for p, end in self.topics.ends.items() if p.topic in topics},
                 self.clock,
-                kept_records_max=limits.batch_rows,
-                kept_bytes_max=limits.batch_bytes,
                 cuts=writer.sink.capabilities.commit_order,
             )
         consumer = FakeConsumer(self.topics, self.group, self.chance)
