@@ -36,10 +36,10 @@ from apply.writer import Writer
 from apply.writer_thread import WriterThread
 from runtime import clock
 from runtime.kafka.compacted import Follower
-from runtime.kafka.consumer import GroupConsumer, Whole
+from runtime.kafka.consumer import GroupConsumer, Reassemble
 from runtime.kafka.membership import Membership, RebalanceListener
+from runtime.kafka.reassembly import Reassembly
 from runtime.kafka.sole_consumer import SoleConsumer
-from runtime.kafka.whole_records import WholeRecords
 from runtime.registry import open_registry
 from runtime.retry import Backoff
 from runtime.signals import Signals
@@ -158,13 +158,13 @@ class Assembly:
         applier.claims.before_claim = self._know_parked
         if settings.by_debezium:
             applier.claims.begin = partial(debezium_topics.beginnings, settings, self._target, self.brokers.topics)
-        whole = stack.enter_context(closing(WholeRecords(settings.kafka, parts_topic(settings.name))))
-        whole.spools = capabilities.streams
-        read = whole.whole
+        reassembly = stack.enter_context(closing(Reassembly(settings.kafka, parts_topic(settings.name))))
+        reassembly.spools = capabilities.streams
+        reassemble: Reassemble = reassembly.reassemble
         if _brings_schemas(settings):
             stand_ins = SchemaStandIns()
             self._dead_letters.restore = stand_ins.whole
-            read = partial(_shortened, stand_ins, read)
+            reassemble = partial(_shortened, stand_ins, reassemble)
         marks = TopicPartition(transactions_topic(settings.name), 0)
         make: Callable[..., GroupConsumer | SoleConsumer] = GroupConsumer
         if self._is_by_commit(capabilities):
@@ -173,11 +173,11 @@ class Assembly:
         else:
             applier.claims.left_order = marks
             # Where changes stand in commit order nothing is parked.
-            whole.gives_lost = True
+            reassembly.gives_lost = True
         listener = RebalanceListener(applier.assigned, applier.revoked, applier.lost)
         apply = settings.apply
         membership = Membership(apply.instance_id, apply.session_timeout_s, apply.batch_timeout_s)
-        consumer = make(settings.kafka, self.group, listener=listener, membership=membership, whole=read)
+        consumer = make(settings.kafka, self.group, listener=listener, membership=membership, reassemble=reassemble)
         stack.callback(consumer.close)
         applier.connect(consumer)
         return consumer
@@ -233,9 +233,9 @@ def _brings_schemas(settings: Settings) -> bool:
     return Format.JSON_WITH_SCHEMA in formats and not settings.by_debezium
 
 
-def _shortened(stand_ins: SchemaStandIns, read: Whole, messages: list[Any]) -> tuple[list[Any], list[Any]]:
+def _shortened(stand_ins: SchemaStandIns, reassemble: Reassemble, messages: list[Any]) -> tuple[list[Any], list[Any]]:
     stand_ins.shorten(messages)
-    return read(messages)
+    return reassemble(messages)
 
 
 def _reader(follower: Follower) -> Callable[[], Records]:

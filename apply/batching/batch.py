@@ -15,7 +15,7 @@ from apply.batching.net_change import NetChanges
 from apply.batching.projection import Projection
 from apply.error_handling.parking import Identity, ParkedRecord
 from apply.sink import Origin, TopicPartition
-from runtime.kafka.whole_records import SpooledRecord
+from runtime.kafka.reassembly import SpooledRecord
 from schemas.changes import Row
 from schemas.codecs import Decoder
 from schemas.errors import TailraceError

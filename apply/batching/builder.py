@@ -20,7 +20,7 @@ from apply.batching.versions import Versions
 from apply.error_handling.conflicts import NEVER, Boundaries
 from apply.error_handling.parking import ParkingLot
 from apply.sink import Origin, Sink, StreamingSink, TopicPartition
-from runtime.kafka.whole_records import SpooledRecord
+from runtime.kafka.reassembly import SpooledRecord
 from schemas.codecs import Decoder
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema

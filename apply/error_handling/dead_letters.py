@@ -29,7 +29,7 @@ from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import Follower
 from runtime.kafka.producer import PlainProducer
 from runtime.kafka.ranges import read_ranges
-from runtime.kafka.whole_records import LostRecord, SpooledRecord, WholeRecords
+from runtime.kafka.reassembly import LostRecord, Reassembly, SpooledRecord
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
 from schemas.parts import HEADER
@@ -91,7 +91,7 @@ class DeadLettersTopic:
         topics.ensure([spec])
         taken = int(topics.config(self.name).get("max.message.bytes", 1 << 20))
         sent = int(self._kafka.get("message.max.bytes", 1_000_000))
-        self._whole = WholeRecords(self._kafka, parts_topic(settings.name))
+        self._reassembly = Reassembly(self._kafka, parts_topic(settings.name))
         self.restore: Callable[[bytes | None], bytes | None] = lambda value: value
         """Returns a record's value as it stands on its topic."""
         self._value_bytes_max = min(taken, sent, FLUSH_BYTES) - OVERHEAD_BYTES
@@ -196,7 +196,7 @@ class DeadLettersTopic:
         if there:
             header = there[0].headers.get(HEADER)
             try:
-                return Letter(place, there[0].key, there[0].value if header is None else self._whole.value(header))
+                return Letter(place, there[0].key, there[0].value if header is None else self._reassembly.value(header))
             except TailraceError as error:
                 if error.kind is not ErrorKind.DECODE:
                     raise
@@ -206,7 +206,7 @@ class DeadLettersTopic:
 
     def close(self) -> None:
         """Let go of the clients. May be called twice."""
-        self._whole.close()
+        self._reassembly.close()
         self._follower.close()
         self._producer.close()
 

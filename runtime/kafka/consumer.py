@@ -22,7 +22,7 @@ from schemas.errors import ErrorKind, TailraceError
 
 log = get_logger(__name__)
 
-Whole = Callable[[list[Message]], tuple[list[Any], list[Message]]]
+Reassemble = Callable[[list[Message]], tuple[list[Any], list[Message]]]
 """Returns of some messages those that can be taken, in another form, and those that are to be read again: of each
 partition the last ones."""
 
@@ -95,9 +95,9 @@ class GroupConsumer:
         listener: RebalanceListener = NO_LISTENER,
         membership: Membership = MEMBERSHIP,
         overrides: Properties | None = None,
-        whole: Whole | None = None,
+        reassemble: Reassemble | None = None,
     ) -> None:
-        self._whole = whole
+        self._reassemble = reassemble
         self._listener = listener
         self._failure: BaseException | None = None
         self._closing = False
@@ -285,9 +285,9 @@ class GroupConsumer:
             messages = [m for m in messages if m.error() is None]
         if not messages and self._complaints.fatal is not None:
             raise classify(self._complaints.fatal, "consuming")
-        if self._whole is None:
+        if self._reassemble is None:
             return messages, count
-        whole, again = self._whole(messages)
+        whole, again = self._reassemble(messages)
         left: dict[Partition, int] = {}
         for message in again:
             left.setdefault(_partition(message), message.offset() or 0)

@@ -12,7 +12,7 @@ from confluent_kafka import OFFSET_END, Message
 
 from runtime import clock
 from runtime.kafka.client import Properties
-from runtime.kafka.consumer import NO_NOTES, GroupConsumer, Whole
+from runtime.kafka.consumer import NO_NOTES, GroupConsumer, Reassemble
 from runtime.kafka.membership import MEMBERSHIP, Membership, OnRevoke, Partition, RebalanceListener
 from runtime.logging import get_logger
 
@@ -33,7 +33,7 @@ class SoleConsumer:
         *,
         listener: RebalanceListener,
         membership: Membership = MEMBERSHIP,
-        whole: Whole | None = None,
+        reassemble: Reassemble | None = None,
     ) -> None:
         self._listener = listener
         self._election = election
@@ -48,7 +48,7 @@ class SoleConsumer:
         self._member = GroupConsumer(kafka, group, listener=election_listener, membership=membership)
         try:
             # Never subscribes and never commits: of the group it has the name only.
-            self._reader = GroupConsumer(kafka, group, whole=whole)
+            self._reader = GroupConsumer(kafka, group, reassemble=reassemble)
             self._member.subscribe([election])
         except BaseException:
             self._member.close()

@@ -12,7 +12,7 @@ import pytest
 from deploy.local.kafka import KafkaAddress
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.producer import TransactionalProducer
-from runtime.kafka.whole_records import _Parts
+from runtime.kafka.reassembly import _Parts
 from schemas.parts import PART_BYTES_MAX, Joining, Reference
 
 pytestmark = pytest.mark.integration

@@ -12,7 +12,7 @@ import pytest
 from apply.batching.batch import Record
 from apply.limits import Limits
 from apply.sink import TopicPartition
-from runtime.kafka.whole_records import LostRecord
+from runtime.kafka.reassembly import LostRecord
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
 from tests.conformance.sink_suite import ORDERS

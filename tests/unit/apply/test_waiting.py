@@ -13,7 +13,7 @@ from apply.error_handling.waiting import BYTES_MAX, Waiting
 from apply.limits import Limits
 from apply.outcome import Outcome, Wait
 from apply.sink import TopicPartition
-from runtime.kafka.whole_records import SpooledRecord
+from runtime.kafka.reassembly import SpooledRecord
 from runtime.spool import Spool
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError

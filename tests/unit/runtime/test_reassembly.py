@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError, Message
 
-from runtime.kafka import whole_records
-from runtime.kafka.whole_records import LostRecord, SpooledRecord, WholeRecords, _Parts
+from runtime.kafka import reassembly
+from runtime.kafka.reassembly import LostRecord, Reassembly, SpooledRecord, _Parts
 from runtime.spool import Spool
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
@@ -60,95 +60,95 @@ def topic() -> Parts:
 
 
 @pytest.fixture
-def records(topic: Parts, monkeypatch: pytest.MonkeyPatch) -> WholeRecords:
-    monkeypatch.setattr(whole_records, "_Parts", lambda *_: topic)
-    return WholeRecords({}, "parts", monotonic=topic.clock)
+def records(topic: Parts, monkeypatch: pytest.MonkeyPatch) -> Reassembly:
+    monkeypatch.setattr(reassembly, "_Parts", lambda *_: topic)
+    return Reassembly({}, "parts", monotonic=topic.clock)
 
 
 LARGE, BEHIND, BESIDE = message(0, 5, b"small", first=40), message(0, 6, b"behind"), message(1, 9, b"beside")
 
 
-def test_what_stands_in_other_partitions_goes_on_while_parts_come(records: WholeRecords, topic: Parts) -> None:
+def test_what_stands_in_other_partitions_goes_on_while_parts_come(records: Reassembly, topic: Parts) -> None:
     slices = list(parts(VALUE, PART_BYTES))
     topic.here = [slices[:3], slices[3:7]]
     for _ in range(2):
         before = topic.clock.now
-        assert records.whole([LARGE, BEHIND, BESIDE]) == ([BESIDE], [LARGE, BEHIND])
-        assert topic.clock.now - before <= whole_records.STEP_S
+        assert records.reassemble([LARGE, BEHIND, BESIDE]) == ([BESIDE], [LARGE, BEHIND])
+        assert topic.clock.now - before <= reassembly.STEP_S
     # Another large record comes first now: the one that is under way goes on.
     other = message(2, 1, b"small", first=90)
-    assert records.whole([other]) == ([], [other])
+    assert records.reassemble([other]) == ([], [other])
     topic.here = [slices[7:]]
-    (whole, behind), left = records.whole([LARGE, BEHIND])
+    (whole, behind), left = records.reassemble([LARGE, BEHIND])
     assert (whole.value(), whole.offset(), behind, left) == (VALUE, 5, BEHIND, [])
     assert topic.resting == 1
 
 
-def test_a_record_that_nobody_asks_for_any_more_makes_room(records: WholeRecords, topic: Parts) -> None:
-    records.whole([LARGE])
-    topic.clock.now += whole_records.FORGET_S
+def test_a_record_that_nobody_asks_for_any_more_makes_room(records: Reassembly, topic: Parts) -> None:
+    records.reassemble([LARGE])
+    topic.clock.now += reassembly.FORGET_S
     topic.here = [list(parts(VALUE, PART_BYTES))]
-    ((whole,), _) = records.whole([message(2, 1, b"small", first=90)])
+    ((whole,), _) = records.reassemble([message(2, 1, b"small", first=90)])
     assert whole.value() == VALUE
 
 
 def test_so_many_bytes_are_put_together_at_once_and_a_record_that_is_larger_alone(
-    records: WholeRecords, topic: Parts, monkeypatch: pytest.MonkeyPatch
+    records: Reassembly, topic: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(whole_records, "WHOLE_BYTES_MAX", 2 * len(VALUE) - 1)
+    monkeypatch.setattr(reassembly, "WHOLE_BYTES_MAX", 2 * len(VALUE) - 1)
     topic.here = [list(parts(VALUE, PART_BYTES))] * 2
     other = message(2, 1, b"small", first=90)
-    (whole, beside), left = records.whole([LARGE, other, BESIDE])
+    (whole, beside), left = records.reassemble([LARGE, other, BESIDE])
     assert (whole.value(), beside, left) == (VALUE, BESIDE, [other])
-    monkeypatch.setattr(whole_records, "WHOLE_BYTES_MAX", 1)
-    ((whole,), left) = records.whole([other])
+    monkeypatch.setattr(reassembly, "WHOLE_BYTES_MAX", 1)
+    ((whole,), left) = records.reassemble([other])
     assert (whole.value(), whole.offset(), left) == (VALUE, 1, [])
 
 
-def test_parts_that_do_not_come_are_an_error_that_passes(records: WholeRecords, topic: Parts) -> None:
+def test_parts_that_do_not_come_are_an_error_that_passes(records: Reassembly, topic: Parts) -> None:
     topic.here = [list(parts(VALUE, PART_BYTES))[:4]]
-    records.whole([LARGE])
-    while topic.clock.now < 100 + whole_records.PATIENCE_S:
-        assert records.whole([LARGE]) == ([], [LARGE])
+    records.reassemble([LARGE])
+    while topic.clock.now < 100 + reassembly.PATIENCE_S:
+        assert records.reassemble([LARGE]) == ([], [LARGE])
     with pytest.raises(TailraceError, match="4 of 26 came from parts, offset 40 on, and no more for 30 s") as caught:
-        records.whole([LARGE])
+        records.reassemble([LARGE])
     assert (caught.value.kind, caught.value.position) == (ErrorKind.TRANSPORT, "wide/0@5")
     # Whoever had something else to do for long has not waited.
-    assert records.whole([LARGE]) == ([], [LARGE])
-    topic.clock.now += 2 * whole_records.PATIENCE_S
-    assert records.whole([LARGE]) == ([], [LARGE])
+    assert records.reassemble([LARGE]) == ([], [LARGE])
+    topic.clock.now += 2 * reassembly.PATIENCE_S
+    assert records.reassemble([LARGE]) == ([], [LARGE])
     topic.here = [list(parts(VALUE, PART_BYTES))]
-    ((whole,), _) = records.whole([LARGE])
+    ((whole,), _) = records.reassemble([LARGE])
     assert whole.value() == VALUE
 
 
-def test_parts_that_do_not_come_are_the_records_own_trouble(records: WholeRecords, topic: Parts) -> None:
+def test_parts_that_do_not_come_are_the_records_own_trouble(records: Reassembly, topic: Parts) -> None:
     records.gives_lost = True
-    while (found := records.whole([LARGE, BESIDE]))[1]:
+    while (found := records.reassemble([LARGE, BESIDE]))[1]:
         assert found == ([BESIDE], [LARGE])
     late, beside = found[0]
     assert isinstance(late, LostRecord)
     assert (late.lost.kind, late.offset(), beside) == (ErrorKind.TRANSPORT, 5, BESIDE)
     # What else is large has its turn, and is waited for no longer than a moment.
     topic.here = [list(parts(VALUE, PART_BYTES))]
-    ((whole,), _) = records.whole([message(2, 1, b"small", first=90)])
+    ((whole,), _) = records.reassemble([message(2, 1, b"small", first=90)])
     assert whole.value() == VALUE
     since = topic.clock.now
-    while records.whole([LARGE])[1]:
+    while records.reassemble([LARGE])[1]:
         pass
-    assert topic.clock.now - since <= whole_records.LATE_PATIENCE_S + whole_records.STEP_S
+    assert topic.clock.now - since <= reassembly.LATE_PATIENCE_S + reassembly.STEP_S
     topic.here = [list(parts(VALUE, PART_BYTES))]
-    ((whole,), _) = records.whole([LARGE])
+    ((whole,), _) = records.reassemble([LARGE])
     assert whole.value() == VALUE
 
 
-def test_parts_that_are_gone_are_the_records_own_trouble(records: WholeRecords, topic: Parts) -> None:
+def test_parts_that_are_gone_are_the_records_own_trouble(records: Reassembly, topic: Parts) -> None:
     topic.lost = True
     with pytest.raises(TailraceError, match="0 of 26 parts of a record of 2,560 bytes are there") as caught:
-        records.whole([LARGE])
+        records.reassemble([LARGE])
     assert (caught.value.kind, caught.value.position) == (ErrorKind.DECODE, "wide/0@5")
     records.gives_lost = True
-    (lost, behind), left = records.whole([LARGE, BEHIND])
+    (lost, behind), left = records.reassemble([LARGE, BEHIND])
     assert isinstance(lost, LostRecord)
     assert (lost.value(), lost.offset(), str(lost.lost), behind, left) == (
         b"",
@@ -160,7 +160,7 @@ def test_parts_that_are_gone_are_the_records_own_trouble(records: WholeRecords, 
     # One that is another than its digest says.
     topic.lost = False
     topic.here = [list(parts(VALUE[:-1] + b"x", PART_BYTES))]
-    ((lost,), _) = records.whole([LARGE])
+    ((lost,), _) = records.reassemble([LARGE])
     assert isinstance(lost, LostRecord)
 
 
@@ -186,17 +186,17 @@ def in_parts(values: list[LargeValue]) -> tuple[bytes, Reference, list[bytes]]:
 
 
 def test_large_values_stay_in_a_file_where_they_are_asked_for(
-    records: WholeRecords, topic: Parts, monkeypatch: pytest.MonkeyPatch
+    records: Reassembly, topic: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(whole_records, "SPOOLED_BYTES", 1000)
+    monkeypatch.setattr(reassembly, "SPOOLED_BYTES", 1000)
     records.spools = records.gives_lost = True
     contents = [VALUE, "é😀".encode() * 300]
     whole, where, slices = in_parts([value_of(memoryview(c), is_text=n == 1) for n, c in enumerate(contents)])
     assert Reference.of_header(where.to_header()) == where
     large = Message(topic="wide", offset=5, value=b"small", headers=[(HEADER, where.to_header())])
     topic.here = [slices[:7], slices[7:]]
-    assert records.whole([large]) == ([], [large])
-    ((record,), _) = records.whole([large])
+    assert records.reassemble([large]) == ([], [large])
+    ((record,), _) = records.reassemble([large])
     assert isinstance(record, SpooledRecord)
     assert len(record.value()) < 200 < len(record) == len(whole)
     assert [b"".join(value.pieces()) for value in record.values] == contents
@@ -209,12 +209,12 @@ def test_large_values_stay_in_a_file_where_they_are_asked_for(
     moved = where._replace(places=(where.places[0]._replace(offset=where.places[0].offset + 1),))
     wrong = Message(topic="wide", offset=6, value=b"small", headers=[(HEADER, moved.to_header())])
     topic.here = [slices]
-    ((lost,), _) = records.whole([wrong])
+    ((lost,), _) = records.reassemble([wrong])
     assert isinstance(lost, LostRecord)
-    monkeypatch.setattr(whole_records, "SPOOLED_BYTES", len(whole) + 1)
+    monkeypatch.setattr(reassembly, "SPOOLED_BYTES", len(whole) + 1)
     topic.here = [slices]
-    ((small,), _) = records.whole([large])
-    assert (type(small), small.value()) == (whole_records.WholeRecord, whole)
+    ((small,), _) = records.reassemble([large])
+    assert (type(small), small.value()) == (reassembly.WholeRecord, whole)
 
 
 def test_a_spool_gives_back_what_was_written() -> None:

@@ -104,7 +104,7 @@ class SpooledRecord(WholeRecord):
         return self._size
 
 
-class WholeRecords:
+class Reassembly:
     """Puts records together, one at a time."""
 
     def __init__(self, kafka: Properties, topic: str, *, monotonic: Callable[[], float] = clock.monotonic) -> None:
@@ -123,7 +123,7 @@ class WholeRecords:
         self._late: set[int] = set()
         """Where parts begin that did not come when they were waited for."""
 
-    def whole(self, messages: Sequence[Message]) -> tuple[list[Any], list[Message]]:
+    def reassemble(self, messages: Sequence[Message]) -> tuple[list[Any], list[Message]]:
         """Return messages whose values are whole, and those that are to be consumed again.
 
         Of each partition the first ones are whole, as far as they fit, and as parts can be read in a moment. Where they
@@ -152,7 +152,7 @@ class WholeRecords:
         return found, left
 
     def value(self, header: str) -> bytes:
-        """Return the whole value that a header refers to. Raises DECODE if its parts are gone, TRANSPORT as `whole`."""
+        """Return the whole value that a header refers to. Raises DECODE if parts are gone, TRANSPORT if late."""
         where = Reference.of_header(header)
         self._joining = None
         while (value := self._read(where, self._monotonic() + STEP_S)) is None:
