@@ -22,7 +22,7 @@ from capture.publishing.registration import seal_registry_topic
 from capture.publishing.schemas_topic import Catalogue
 from capture.publishing.schemas_topic import topic_specs as schemas_topic_specs
 from capture.publishing.transaction_limits import TransactionLimits
-from capture.session import Session, Dependencies
+from capture.session import Dependencies, Session
 from capture.signals import CaptureSignals
 from capture.source import Source
 from capture.sources import open_source, preload
@@ -190,7 +190,7 @@ class _Service:
             producer.init()
             failpoints.hit("capture.start.claimed")
             hanging.settle(settings, topics, producer)
-            checkpoint, catalogue = self._recall(topics)
+            checkpoint, catalogue = self._read_state(topics)
             if settings.mode is Mode.FULL_LOAD and checkpoint.is_loaded:
                 log.info("everything is loaded already", tables=len(checkpoint.plans))
                 progress.phase("loaded")
@@ -216,7 +216,8 @@ class _Service:
             progress.began()
             session.start(self._stop_at)
             self._has_captured = True
-            return self._follow(session, source, leadership, progress, _Connection(settings, topics, producer), signals)
+            hanging_check = _HangingCheck(settings, topics, producer)
+            return self._follow(session, source, leadership, progress, hanging_check, signals)
 
     def _producer(self) -> TransactionalProducer:
         capture = self._settings.capture
@@ -228,7 +229,7 @@ class _Service:
             reported=NAMED_TRANSACTIONS * capture.commit_rows if self._backoff.attempts else 0,
         )
 
-    def _recall(self, topics: Topics) -> tuple[checkpoints.Checkpoint, Catalogue]:
+    def _read_state(self, topics: Topics) -> tuple[checkpoints.Checkpoint, Catalogue]:
         """Return how far captures before this one have got, and the tables that they have published."""
         settings = self._settings
         checkpoint = checkpoints.read(settings)
@@ -270,7 +271,7 @@ class _Service:
         source: Source,
         leadership: Leadership,
         progress: Progress,
-        connection: _Connection,
+        hanging_check: _HangingCheck,
         signals: CaptureSignals,
     ) -> bool:
         began_commit = session.committed
@@ -282,13 +283,13 @@ class _Service:
             if paused := session.bounds.pause.is_met or signals.is_paused(session.position, source):
                 break
             leadership.check()
-            connection.check(session.publisher)
+            hanging_check.run(session.publisher)
             progress.report(session, source)
             if session.committed != began_commit:
                 # It moves: the next failure is the first of a new series.
                 self._backoff.reset()
         session.drain()
-        connection.check(session.publisher)
+        hanging_check.run(session.publisher)
         with suppress(TailraceError):
             # The last figures. Everything is committed: a source that does not answer now is no failure of ours.
             progress.report(session, source, at_once=True)
@@ -310,7 +311,7 @@ class _Service:
         return True
 
 
-class _Connection:
+class _HangingCheck:
     """Looks for hanging transactions after a connection to Kafka was lost: the broker may have died."""
 
     def __init__(self, settings: Settings, topics: Topics, producer: TransactionalProducer) -> None:
@@ -319,7 +320,7 @@ class _Connection:
         self._producer = producer
         self._disconnections = producer.disconnections
 
-    def check(self, publisher: Publisher) -> None:
+    def run(self, publisher: Publisher) -> None:
         """Raise TRANSPORT if something hangs in the topics of tables, or in the replication's own."""
         count = self._producer.disconnections
         if count != self._disconnections and not self._producer.in_transaction:

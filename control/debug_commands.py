@@ -33,9 +33,9 @@ def read(
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes.")] = False,
 ) -> int:
     """Print records of a data topic as JSON, whatever its format. One line each."""
-    from control import reading
+    from control import record_reader
 
     settings = load_and_reach(config)
-    for line in reading.lines(settings, topic, records_max, follow=follow):
+    for line in record_reader.lines(settings, topic, records_max, follow=follow):
         typer.echo(line)
     return exit_codes.OK

@@ -14,7 +14,7 @@ from typing import Any
 from apply.error_handling import dead_letters
 from apply.error_handling.parking import EDIT, RETRY, SKIP
 from apply.error_handling.parking import ParkedKey as Waiting
-from control.reading import Reader
+from control.record_reader import RecordReader
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Settings
 
@@ -49,7 +49,7 @@ def show(settings: Settings, target: str, identifier: str) -> list[dict[str, Any
     found = dead_letters.read_lot(settings, target).find(identifier)
     if found is None:
         raise _unknown(identifier)
-    reader = Reader(settings)
+    reader = RecordReader(settings)
     documents = []
     for record in found[1].records:
         key, value = dead_letters.read_record(settings, target, record)
@@ -88,7 +88,7 @@ def edit(settings: Settings, target: str, identifier: str, changes: Iterable[str
         raise _unknown(identifier)
     record = next(r for r in found[1].records if r.reference == identifier)
     key, value = dead_letters.read_record(settings, target, record)
-    edited = Reader(settings).edited(value or b"", key, values)
+    edited = RecordReader(settings).edited(value or b"", key, values)
     dead_letters.command(settings, target, identifier, EDIT, edited)
     return (
         f"{identifier}: will be tried with {', '.join(values)} edited; the source has the old value until you change it"

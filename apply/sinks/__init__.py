@@ -18,7 +18,7 @@ from typing import cast
 
 from apply.dms_control_tables import Tables
 from apply.mapped_sink import MappedSink, mapped_tables
-from apply.reading import RowReader
+from apply.row_reader import RowReader
 from apply.schema_catalog import Known
 from apply.sink import Sink, lacking
 from apply.values import Values

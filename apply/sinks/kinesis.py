@@ -218,7 +218,7 @@ class KinesisSink(HistorySink):
 
 
 class KinesisReader:
-    """Implements `apply.reading.RowReader`, as long as the stream's retention has kept every change."""
+    """Implements `apply.row_reader.RowReader`, as long as the stream's retention has kept every change."""
 
     def __init__(self, target: KinesisTarget, rules: Sequence[ObjectMappingRule] = ()) -> None:
         self._target = target

@@ -1,7 +1,7 @@
 """Comparison of a source with a target: by checksums that two PostgreSQL servers compute themselves, or of values.
 
 Between other engines rows are read and compared in one form: see `control.verify.canonical`. Other targets are read by
-what they offer: see `apply.reading`.
+what they offer: see `apply.row_reader`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from control.contact import reach_source
 from control.status import Observer
 from control.verify import failures, postgresql
 from control.verify.canonical import CanonicalSide, Made, MappedSide
+from control.verify.catch_up import CatchUp
 from control.verify.comparison import Limits, Progress, Report, TableResult, compare_tables
 from control.verify.debezium import Delivered, check_origin
-from control.verify.gate import CatchUp
 from control.verify.read_back import ReadBackSide
 from control.verify.side import Side
 from schemas.endpoints.debezium import DebeziumSource

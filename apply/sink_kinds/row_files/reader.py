@@ -32,7 +32,7 @@ Record = dict[str, Any]
 
 
 class FilesReader:
-    """Implements `apply.reading.RowReader`."""
+    """Implements `apply.row_reader.RowReader`."""
 
     def __init__(self, store: Store, settings: RowFiles) -> None:
         self._store = store

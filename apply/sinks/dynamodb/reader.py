@@ -16,7 +16,7 @@ from schemas.table import TableSchema
 
 
 class DynamodbReader:
-    """See `apply.reading.RowReader`. Items that rules made cannot be told back to rows."""
+    """See `apply.row_reader.RowReader`. Items that rules made cannot be told back to rows."""
 
     def __init__(self, target: DynamodbTarget, rules: Sequence[ObjectMappingRule]) -> None:
         self._target = target

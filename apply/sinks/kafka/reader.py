@@ -30,7 +30,7 @@ Versions = Callable[[TableSchema], dict[int, TableSchema]]
 
 
 class KafkaReader:
-    """Implements `apply.reading.RowReader`, as long as the topic's retention has kept every change."""
+    """Implements `apply.row_reader.RowReader`, as long as the topic's retention has kept every change."""
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ _OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=Dateti
 
 
 class MongodbReader:
-    """See `apply.reading.RowReader`. Documents that are the JSON of a text cannot be told back to it."""
+    """See `apply.row_reader.RowReader`. Documents that are the JSON of a text cannot be told back to it."""
 
     def __init__(self, target: MongodbTarget) -> None:
         self._target = target

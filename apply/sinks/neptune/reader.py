@@ -18,7 +18,7 @@ PAGE_VERTICES = 1_000
 
 
 class NeptuneReader:
-    """Implements `apply.reading.RowReader`, of tables whose rows are vertices with a property for each column."""
+    """Implements `apply.row_reader.RowReader`, of tables whose rows are vertices with a property for each column."""
 
     def __init__(self, target: NeptuneTarget) -> None:
         """Raises CONFIGURATION for a target with a graph mapping: it does not keep rows."""

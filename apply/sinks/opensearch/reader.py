@@ -22,7 +22,7 @@ PAGE_KEPT_FOR = "5m"
 
 
 class OpensearchReader:
-    """Implements `apply.reading.RowReader`."""
+    """Implements `apply.row_reader.RowReader`."""
 
     def __init__(self, target: OpensearchTarget) -> None:
         self._target = target

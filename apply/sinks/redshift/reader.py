@@ -19,7 +19,7 @@ FETCHED_ROWS = 1_000
 
 
 class RedshiftReader:
-    """See `apply.reading.RowReader`."""
+    """See `apply.row_reader.RowReader`."""
 
     def __init__(self, target: RedshiftTarget, application: str) -> None:
         self._target = target

@@ -16,7 +16,7 @@ from capture import checkpoints
 from capture.full_load import in_flight
 from capture.publishing.schemas_topic import Catalogue
 from capture.publishing.transaction_limits import TransactionLimits
-from capture.session import Session, Dependencies
+from capture.session import Dependencies, Session
 from runtime.kafka.errors import ExpiredError
 from schemas.codecs import compile_decoder
 from schemas.codecs.wire import schema_id

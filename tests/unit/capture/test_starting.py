@@ -11,7 +11,7 @@ from capture import checkpoints
 from capture.full_load.state import LoadState
 from capture.publishing.schemas_topic import Catalogue
 from capture.publishing.transaction_limits import TransactionLimits
-from capture.session import Session, Dependencies
+from capture.session import Dependencies, Session
 from schemas.settings import parse
 from schemas.table import TableName
 from schemas.topics import checkpoints_topic, schemas_topic

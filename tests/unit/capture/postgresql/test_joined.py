@@ -15,7 +15,7 @@ from capture import checkpoints
 from capture.publishing.publisher import Publisher
 from capture.publishing.schemas_topic import Catalogue
 from capture.publishing.transaction_limits import TransactionLimits
-from capture.session import Session, Dependencies
+from capture.session import Dependencies, Session
 from capture.source import Capabilities
 from capture.sources.postgresql import log as reader_module
 from schemas.changes import Change, RowChanges, SmallTransactions

@@ -24,7 +24,7 @@ from schemas.settings import Settings
 
 def lines(settings: Settings, topic: str, records_max: int, *, follow: bool) -> Iterator[str]:
     """Yield the records of a topic from its beginning, committed ones only. Ends at the end unless `follow`."""
-    reader = Reader(settings)
+    reader = RecordReader(settings)
     follower = Follower(settings.kafka, topic)
     left = records_max
     try:
@@ -38,7 +38,7 @@ def lines(settings: Settings, topic: str, records_max: int, *, follow: bool) -> 
         follower.close()
 
 
-def _document(record: Record, reader: Reader) -> dict[str, Any]:
+def _document(record: Record, reader: RecordReader) -> dict[str, Any]:
     return {
         "partition": record.partition,
         "offset": record.offset,
@@ -51,7 +51,7 @@ def _plain(value: Any) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
-class Reader:
+class RecordReader:
     """Reads keys and values of any format: they tell it themselves, since no JSON begins with a zero byte."""
 
     def __init__(self, settings: Settings) -> None:

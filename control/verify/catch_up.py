@@ -17,7 +17,7 @@ POLL_S = 0.25
 
 
 class CatchUp:
-    """A gate for one target."""
+    """One target, and how far it is behind the source."""
 
     def __init__(
         self, settings: Settings, target: str, observer: Observer, captured: Callable[[int], bool] | None = None
