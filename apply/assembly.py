@@ -17,10 +17,10 @@ from apply.completion import Completion
 from apply.cursors import Cursors
 from apply.debezium import topics as debezium_topics
 from apply.dms_control_tables import DmsControlTables
-from apply.error_handling.answers import policies_of
 from apply.error_handling.conflicts import Boundaries
 from apply.error_handling.dead_letters import DeadLettersTopic
 from apply.error_handling.holds import Holds
+from apply.error_handling.policies import policies_of
 from apply.error_handling.release import Releases
 from apply.error_handling.waiting import Waiting
 from apply.goal import all_loaded, ends_of_loads

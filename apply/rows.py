@@ -12,7 +12,7 @@ from itertools import groupby
 
 from apply.batching.batch import Batch, Segment
 from apply.error_handling.conflicts import Conflicts, Contradiction
-from apply.error_handling.succession import Rejected, barred, followers, places, refused_before, standing
+from apply.error_handling.succession import Rejected, barred, followers, places, refused_before, still_refused
 from apply.prepared import PreparedTables
 from apply.sink import Rejection, Sink, TableBatch
 from schemas.errors import ErrorKind
@@ -33,7 +33,7 @@ class Rows:
     def write(self, batch: Batch) -> tuple[list[Rejected], list[Contradiction]]:
         """Write all segments; return the rows that the target refuses, and those that contradict what it has."""
         rejected, contradicted = self._write_levels(batch)
-        return self._try_again(batch, standing(batch, rejected)), contradicted
+        return self._try_again(batch, still_refused(batch, rejected)), contradicted
 
     def _write_levels(self, batch: Batch) -> tuple[list[Rejected], list[Contradiction]]:
         rejected, contradicted = list[Rejected](), list[Contradiction]()

@@ -10,9 +10,9 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import NamedTuple, cast
 
 from apply.batching.batch import Batch, Record, Segment
-from apply.error_handling.answers import Answers, DeadLetters, Policies
 from apply.error_handling.conflicts import Conflicts, Contradiction
 from apply.error_handling.parking import QUEUED, Identity, ParkedRecord
+from apply.error_handling.policies import DeadLetters, Policies, PolicyEnforcer
 from apply.error_handling.succession import Rejected, keys_of
 from apply.grouping import Grouping, Load
 from apply.outcome import Outcome, Place, Wait, place_of
@@ -47,7 +47,7 @@ class Writer:
         self._dead_letters = dead_letters
         self.policies = policies = policies.without_parking() if sink.capabilities.commit_order else policies
         """What holds at this sink."""
-        self._answers = Answers(policies)
+        self._enforcer = PolicyEnforcer(policies)
         self.prepared = PreparedTables(sink, self.grouping)
         self._rows = Rows(sink, self.prepared, Conflicts(policies.contradictions), rank)
         self._rank = rank
@@ -110,7 +110,7 @@ class Writer:
             raise
         if outcome.written or outcome.merged:
             self.is_open = outcome.merged
-            self._answers.settle(outcome)
+            self._enforcer.settle(outcome)
         else:
             self.abandon()
         outcome.duration_s = clock.monotonic() - began
@@ -239,7 +239,7 @@ class Writer:
             outcome.inconsistent = self.sink.check()
             if outcome.inconsistent is not None:
                 return
-        self._answer_all(batch, final, contradicted, outcome)
+        self._enforce_policies(batch, final, contradicted, outcome)
         hit("apply.write.after")
         self._carried |= batch.next
         if not whole or self._wants_more(batch):
@@ -281,20 +281,20 @@ class Writer:
                     outcome.conflicts[place.partition] = (place.offset, error)
         return final
 
-    def _answer_all(
+    def _enforce_policies(
         self, batch: Batch, refused: list[_Refused], contradicted: list[Contradiction], outcome: Outcome
     ) -> None:
         """Park or let go what the target refuses for good, and what waits behind it."""
         parked: list[tuple[Record, str, str]] = []
         for one in contradicted:
-            self._answers.answer(*one, parked, outcome)
+            self._enforcer.enforce(*one, parked, outcome)
         for _, error, records in refused:
             if self.ends_early and error.kind is ErrorKind.ROW_CONFLICT:
-                self._answers.leave(error, records, parked)
+                self._enforcer.park_early(error, records, parked)
             else:
-                self._answers.answer(self.policies.of(error), error, records, parked, outcome)
+                self._enforcer.enforce(self.policies.of(error), error, records, parked, outcome)
         for record, error in batch.refused:
-            self._answers.answer(self.policies.decode, error, [record], parked, outcome)
+            self._enforcer.enforce(self.policies.decode, error, [record], parked, outcome)
         parked += [(record, QUEUED, "") for record in batch.queued]
         if parked or batch.over:
             # From here until the end the partitions are ours: whoever lost them to another must not park what is

@@ -51,7 +51,7 @@ def refused_before(batch: Batch, segment: Segment, rejected: Sequence[Rejected])
     return refused
 
 
-def standing(batch: Batch, rejected: Sequence[Rejected]) -> list[Rejected]:
+def still_refused(batch: Batch, rejected: Sequence[Rejected]) -> list[Rejected]:
     """Leave out rows that are written whole, or deleted, by a later segment: as if the two were one net change."""
     return [
         one

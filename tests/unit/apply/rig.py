@@ -19,10 +19,10 @@ from apply.batching.reorder_buffer import ReorderBuffer
 from apply.batching.versions import Versions
 from apply.commit_order import CommitOrder, sequence_reader
 from apply.cursors import Cursors, progress_of
-from apply.error_handling.answers import Policies
 from apply.error_handling.conflicts import Boundaries
 from apply.error_handling.holds import Holds
 from apply.error_handling.parking import Identity, ParkedRecord, ParkingLot
+from apply.error_handling.policies import Policies
 from apply.error_handling.survey import Progress
 from apply.error_handling.waiting import Waiting
 from apply.limits import Limits

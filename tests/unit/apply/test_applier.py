@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from apply.error_handling.answers import Escalation, Policies
 from apply.error_handling.holds import HoldReason
+from apply.error_handling.policies import Escalation, Policies
 from apply.error_handling.survey import Progress
 from apply.limits import Limits
 from apply.memory import MemorySink

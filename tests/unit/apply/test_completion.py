@@ -11,7 +11,7 @@ import pytest
 
 from apply.batching.versions import Versions
 from apply.completion import GROUP_RECORDS_MAX, RETRY_S, Completion, ranks
-from apply.error_handling.answers import Policies
+from apply.error_handling.policies import Policies
 from apply.goal import all_loaded
 from apply.grouping import GROUP_TABLES_MAX, Load
 from apply.memory import MemorySink

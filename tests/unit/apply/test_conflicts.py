@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from apply.batching.net_change import merge
-from apply.error_handling.answers import Policies, policies_of
 from apply.error_handling.conflicts import ConflictPolicies
+from apply.error_handling.policies import Policies, policies_of
 from apply.limits import Limits
 from apply.memory import MemoryTable
 from apply.outcome import Outcome

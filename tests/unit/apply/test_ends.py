@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from apply.batching.batch import Record
-from apply.error_handling.answers import Policies
+from apply.error_handling.policies import Policies
 from apply.error_handling.survey import Progress
 from apply.goal import Goal
 from apply.sink import TopicPartition

@@ -11,8 +11,8 @@ import pytest
 from apply.batching import incomplete_inserts
 from apply.batching.incomplete_inserts import IncompleteInserts
 from apply.batching.net_change import Change
-from apply.error_handling.answers import Policies
 from apply.error_handling.conflicts import ConflictPolicies
+from apply.error_handling.policies import Policies
 from apply.limits import Limits
 from apply.mapped_sink import MappedSink
 from apply.sink import Origin, TableBatch

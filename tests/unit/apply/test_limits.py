@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from apply.error_handling.answers import policies_of
+from apply.error_handling.policies import policies_of
 from apply.limits import Limits, limits_of
 from apply.outcome import Outcome
 from schemas.errors import ErrorKind, TailraceError

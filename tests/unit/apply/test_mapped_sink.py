@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from apply.error_handling.answers import Policies
+from apply.error_handling.policies import Policies
 from apply.mapped_sink import MappedSink, mapped_tables
 from apply.memory import MemorySink, MemoryTarget
 from apply.schema_catalog import Known

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from apply.error_handling.answers import Policies
+from apply.error_handling.policies import Policies
 from apply.limits import Limits
 from apply.sink import TopicPartition
 from schemas.changes import UNCHANGED, Row

@@ -8,9 +8,9 @@ from typing import cast
 
 import pytest
 
-from apply.error_handling.answers import Policies
 from apply.error_handling.dead_letters import DeadLettersTopic, Letter
 from apply.error_handling.parking import EARLY, RETRY, ParkedKey, ParkedRecord
+from apply.error_handling.policies import Policies
 from apply.error_handling.release import PAUSE_S, Releases
 from apply.limits import Limits
 from apply.sink import TopicPartition

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from apply.error_handling.answers import Policies
+from apply.error_handling.policies import Policies
 from apply.limits import Limits
 from apply.memory import MemorySink
 from apply.schema_catalog import Dropped

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from apply.batching.batch import Batch
-from apply.error_handling.answers import Policies
+from apply.error_handling.policies import Policies
 from apply.memory import MemorySink, MemoryTarget
 from apply.writer import Writer
 from runtime import clock

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from apply.error_handling.answers import Policies
+from apply.error_handling.policies import Policies
 from apply.error_handling.survey import Progress
 from apply.limits import Limits
 from apply.sink import Sink, TopicPartition

@@ -80,8 +80,8 @@ def policies_of(errors: ErrorPolicies) -> Policies:
     )
 
 
-class Answers:
-    """Answers refusals of one applier, and counts what it has left out since it began."""
+class PolicyEnforcer:
+    """Does what the policies say about what one target refuses, and counts what it has left out since it began."""
 
     def __init__(self, policies: Policies) -> None:
         self._policies = policies
@@ -92,7 +92,7 @@ class Answers:
         """Count what a batch that is written has left out."""
         self._left_out.update(outcome.left_out)
 
-    def answer(
+    def enforce(
         self,
         policy: str,
         error: TailraceError,
@@ -127,7 +127,9 @@ class Answers:
         log.warning("key parked", reason=error.message, kind=str(error.kind), position=position)
         _park(records, str(error.kind), error, parked)
 
-    def leave(self, error: TailraceError, records: Sequence[Record], parked: list[tuple[Record, str, str]]) -> None:
+    def park_early(
+        self, error: TailraceError, records: Sequence[Record], parked: list[tuple[Record, str, str]]
+    ) -> None:
         """Park records that violate a key before the changes which may settle it, whatever the policy says."""
         log.info("key parked until the changes are applied", reason=error.message, topic=records[0].topic())
         _park(records, EARLY, error, parked)
