@@ -19,7 +19,7 @@ def test_a_bound_that_the_source_has_no_more_is_no_metric_any_more(monkeypatch: 
     world = World(1, 0.0)
     session = world.session()
     session.start()
-    source, now = session._around.source, [1000.0]
+    source, now = session._source, [1000.0]
     monkeypatch.setattr(clock, "monotonic", lambda: now[0])
 
     class Unwritten:

@@ -36,7 +36,7 @@ def test_a_capture_says_what_the_reference_names() -> None:
         session.step(0)
     progress = Progress(world.settings, cast("StatusWriter", writer), Liveness())
     progress.state("starting")
-    progress.report(session, session._around.source, at_once=True)
+    progress.report(session, session._source, at_once=True)
     assert {*writer.last} | ADDED == {*status.EVERY, *status.CAPTURE}
     assert {name for table in writer.last["tables"].values() for name in table} == {*status.CAPTURE_TABLE}
     session.close()
