@@ -1,4 +1,4 @@
-"""How an applier marks what must not come back from where it writes (`loopback_prevention`), and how a capture knows it.
+"""How an applier marks what must not come back (`loopback_prevention`), and by what a capture knows it.
 
 Both sides must agree: a capture of one release reads what an applier of another one has written.
 """

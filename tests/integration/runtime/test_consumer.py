@@ -11,8 +11,8 @@ import pytest
 from deploy.local.kafka import KafkaAddress
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.consumer import GroupConsumer
-from runtime.kafka.membership import Membership, Partition, RebalanceListener
 from runtime.kafka.errors import SupplantedError
+from runtime.kafka.membership import Membership, Partition, RebalanceListener
 from runtime.kafka.producer import PlainProducer, TransactionalProducer
 from schemas.errors import ErrorKind, TailraceError
 
