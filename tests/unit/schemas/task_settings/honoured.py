@@ -35,7 +35,7 @@ LOAD_EXCEPTIONS = (
     "integration/apply/test_load_exceptions.py"
     "::test_rows_that_a_load_could_not_write_are_apart_from_changes_at_postgresql"
 )
-JOURNAL = "unit/apply/test_journal.py::test_full_loads_have_exceptions_of_their_own_and_slots_their_length"
+JOURNAL = "unit/apply/test_dms_control_tables.py::test_full_loads_have_exceptions_of_their_own_and_slots_their_length"
 
 
 class Meaning(NamedTuple):
