@@ -233,7 +233,8 @@ def _mysql_8(series: str) -> Path:
 
 
 def _mysql_programs(root: Path, share: Path) -> Programs:
-    command = (*debian.command(root, "mysqld", "mysql/private"), "--no-defaults")
+    # (What comes by Maven has libraries of its own beside the folder of Debian's.)
+    command = (*debian.command(root, "mysqld", "mysql/private", "."), "--no-defaults")
     words = (
         f"--basedir={root / 'usr'}",
         f"--lc-messages-dir={share}",
