@@ -102,6 +102,7 @@ def _session(target: MysqlTarget) -> list[str]:
         "set session time_zone = '+00:00', session autocommit = 1, session unique_checks = 1",
         # Values that are bent are told as notes; and what is read or emptied is meant to be, whole.
         "set session sql_notes = 1, session sql_safe_updates = 0, session sql_select_limit = 18446744073709551615",
+        "set session sql_big_selects = 1",
         f"set session foreign_key_checks = {int(target.foreign_key_checks)}",
         f"set session innodb_lock_wait_timeout = {lock_s}, session lock_wait_timeout = {lock_s}",
         f"set session wait_timeout = {SESSION_IDLE_S}",

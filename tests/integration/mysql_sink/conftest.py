@@ -25,15 +25,18 @@ STRICT = {
     "transaction-isolation": "SERIALIZABLE",
     "explicit-defaults-for-timestamp": "0",
 }
-SESSIONS = "sql_notes = 0, global sql_select_limit = 1, global sql_safe_updates = 1"
+SESSIONS = (
+    "sql_notes = 0, global sql_select_limit = 1, global sql_safe_updates = 1, global max_join_size = 1, "
+    "global sql_big_selects = 0"
+)
 
 
 @pytest.fixture(scope="session")
 def strict_server(servers_directory: Path) -> Iterator[MysqlAddress]:
     """An older MariaDB server, which loads no data of clients, and takes short packets only.
 
-    Its sessions begin oddly, too: what bends a value is not told, queries return one row, no table is emptied, and what
-    takes a second is ended.
+    Its sessions begin oddly, too: what bends a value is not told, queries return one row, none looks at more, no table
+    is emptied, and what takes a second is ended.
     """
     with MysqlServer(servers_directory / "mariadb-strict", series="10.11", settings=STRICT) as server:
         limits = "global max_statement_time = 1, global idle_transaction_timeout = 1"
