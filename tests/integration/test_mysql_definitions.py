@@ -104,6 +104,23 @@ def test_a_default_that_is_a_zero_date_holds_nothing_up(pair: Pair) -> None:
         services.wait(lambda: pair.holds(both, (1, day, day, 5), (2, day, day, 5)), "so is the column")
 
 
+@between("mysql-postgresql", "mariadb-mysql")
+def test_dates_that_become_null_are_so_in_columns_that_have_no_nulls_at_the_source(pair: Pair) -> None:
+    """Every such row was parked."""
+    table = f"{pair.copy.copy_of(pair.original)}.a"
+    with pair.moving(
+        "create table a (id int primary key, made datetime not null default '0000-00-00 00:00:00', n int not null)",
+        "insert into a (id, n) values (1, 1)",
+        at_source={"zero_dates": "null"},
+    ) as services:
+        pair.source.execute("insert into a values (2, '2024-02-29', 2), (3, '0000-00-00', 3)")
+        pair.source.execute("alter table a add column seen date not null", "update a set made = '2024-00-10'")
+        pair.source.execute("update a set seen = '2024-02-29' where id = 3")
+        wanted = [(1, None, None, 1), (2, None, None, 2), (3, None, "2024-02-29", 3)]
+        query = f"select id, made, cast(seen as char(10)), n from {table} order by id"
+        services.wait(lambda: pair.holds(query, *wanted), "all rows are there")
+
+
 @pytest.fixture
 def nameless_log(pair: Pair) -> Iterator[None]:
     """Let the source's log hold no names of columns."""

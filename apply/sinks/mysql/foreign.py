@@ -177,7 +177,7 @@ def losses(table: TableSchema, server: Server) -> list[str]:
             found.append(f"{column.name}: the default {column.default} is left out")
         if column.identity and _identity(table, natives) != column.name:
             found.append(f"{column.name}: counts no identity here; the target gives out no numbers")
-    found += [f"{g.name}: a computed column is left out" for g in table.generated]
+    found += [f"{g.name}: a computed column is left out" for g in table.generated if g.expression]
     kept = {index.name for index in _indexes(table, natives, server)}
     found += [f"index {i.name}: left out ({i.definition})" for i in table.indexes if shortened(i.name) not in kept]
     keys = [key for key in table.foreign_keys if not _keys_fit(key, natives)]
@@ -202,6 +202,8 @@ def _note(column: Column, native: str, table: TableSchema, server: Server) -> st
         own = own_type(column.native, server)
         if native != own:
             return "wide enough for every value" if native.startswith("long") else "longer values are refused"
+        if own == _JSON and server.is_mariadb:
+            return _MARIADB_JSON_NOTE
         if native.startswith("timestamp") and not (server.is_mariadb and server.version >= _LATE_TIMESTAMPS):
             return "moments after 2038-01-19 03:14:07 UTC are refused"
         if own == _ELSEWHERE.get(re.match(r"\w*", column.native)[0]):  # type: ignore[index]

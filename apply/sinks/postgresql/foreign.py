@@ -98,7 +98,8 @@ def losses(table: TableSchema) -> list[str]:
             found.append(f"{name}: {target} counts no identity; the target gives out no numbers")
         if column.default is not None and _default(column, target) is None:
             found.append(f"{name}: the default {column.default} is left out")
-    found += [f"{g.name}: a virtual column has no values to carry, and is left out" for g in table.generated]
+    computed = [g.name for g in table.generated if g.expression]
+    found += [f"{name}: a virtual column has no values to carry, and is left out" for name in computed]
     kept = {index.name for index in table.indexes if _parts(index) is not None}
     found += [f"index {i.name}: left out ({i.definition})" for i in table.indexes if i.name not in kept]
     return found

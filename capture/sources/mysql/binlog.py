@@ -7,33 +7,42 @@ from the event's first byte.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from struct import Struct
 from typing import NamedTuple
 from uuid import UUID
 
+from capture.sources.mysql.charsets import decoder
 from capture.sources.mysql.packets import length_at
 
 HEADER_BYTES = 19
 
 QUERY, STOP, ROTATE, FORMAT_DESCRIPTION, XID, TABLE_MAP = 2, 3, 4, 15, 16, 19
-EXECUTE_LOAD_QUERY = 18
+INTVAR, APPEND_BLOCK, DELETE_FILE, RAND, USER_VAR, BEGIN_LOAD_QUERY, EXECUTE_LOAD_QUERY = 5, 9, 11, 13, 14, 17, 18
 WRITE_ROWS_1, UPDATE_ROWS_1, DELETE_ROWS_1 = 23, 24, 25
-INCIDENT, HEARTBEAT, ROWS_QUERY = 26, 27, 29
+INCIDENT, HEARTBEAT, IGNORABLE, ROWS_QUERY = 26, 27, 28, 29
 WRITE_ROWS, UPDATE_ROWS, DELETE_ROWS = 30, 31, 32
-GTID, ANONYMOUS_GTID, PREVIOUS_GTIDS = 33, 34, 35
+GTID, ANONYMOUS_GTID, PREVIOUS_GTIDS, TRANSACTION_CONTEXT, VIEW_CHANGE = 33, 34, 35, 36, 37
 XA_PREPARE, PARTIAL_UPDATE_ROWS, TRANSACTION_PAYLOAD, HEARTBEAT_2, TAGGED_GTID = 38, 39, 40, 41, 42
-MARIADB_GTID, MARIADB_START_ENCRYPTION = 162, 164
+MARIADB_ANNOTATE_ROWS, MARIADB_CHECKPOINT, MARIADB_GTID = 160, 161, 162
+MARIADB_GTID_LIST, MARIADB_START_ENCRYPTION = 163, 164
 QUERY_COMPRESSED, WRITE_ROWS_COMPRESSED, UPDATE_ROWS_COMPRESSED, DELETE_ROWS_COMPRESSED = 165, 166, 167, 168
 
 FIRST_BYTE = 4
 """Where the first event stands in a file of the log."""
 
+MAY_BE_IGNORED = 0x80
+"""Flag of an event that readers who do not know its kind may pass over."""
+
 ARTIFICIAL = 0x20
 """Flag of an event that is not in the log but made up for the reader."""
 
-_Q_FLAGS2, _Q_SQL_MODE = 0, 1
+_Q_SQL_MODE, _Q_CHARSET, _Q_CATALOG = 1, 4, 6
 """Status variables of a query."""
+_Q_BYTES = {0: 4, _Q_SQL_MODE: 8, 3: 4}
+"""Of those that come before the charset; a catalogue says its own length."""
 
 STANDALONE, GROUP_COMMIT_ID, PREPARED_XA, COMPLETED_XA = 1, 2, 64, 128
 """Flags of MariaDB's GTID event."""
@@ -74,9 +83,19 @@ class Query(NamedTuple):
     """A statement in the log."""
 
     database: str
-    text: str
+    content: bytes
+    """Its text, in the charset of whoever sent it."""
     sql_mode: int = 0
     """The session's, as bits: how the text is to be read."""
+    collation: int = 0
+    """Number of one of that charset; 0: the event does not tell."""
+
+    def text(self, charset_of: Callable[[int], str] | None = None) -> str:
+        """Decode the text, by the charset that a collation has. What cannot be is replaced: only words matter."""
+        if charset_of is not None and not self.content.isascii():
+            with contextlib.suppress(ValueError):
+                return decoder(charset_of(self.collation))(self.content)
+        return self.content.decode("utf-8", "replace")
 
 
 class Gtid(NamedTuple):
@@ -104,7 +123,8 @@ class MappedColumn:
     type: int
     meta: int
     nullable: bool
-    unsigned: bool = False
+    unsigned: bool | None = False
+    """Of numbers; None: the map does not tell (MariaDB's `binlog_row_metadata = NO_LOG`)."""
     collation: int = 0
     """Number of the collation; 0: the map does not tell, or there is none."""
     name: str | None = None
@@ -132,23 +152,28 @@ class TableMap:
 
 
 def parse_query(m: bytes, at: int) -> Query:
-    """Read a query event. The text is decoded as UTF-8; what is none is replaced, since only its words matter."""
+    """Read a query event."""
     size = m[at + 8]
     status_bytes = int.from_bytes(m[at + 11 : at + 13], "little")
-    sql_mode = _sql_mode(m[at + 13 : at + 13 + status_bytes])
+    status = _status(m[at + 13 : at + 13 + status_bytes])
     at += 13 + status_bytes
-    return Query(m[at : at + size].decode("utf-8", "replace"), m[at + size + 1 :].decode("utf-8", "replace"), sql_mode)
+    return Query(m[at : at + size].decode("utf-8", "replace"), m[at + size + 1 :], *status)
 
 
-def _sql_mode(status: bytes) -> int:
-    """Return the mode from a query's status variables; of those that are there only four bytes of flags come before."""
-    at = 5 if status[:1] == bytes([_Q_FLAGS2]) else 0
-    return int.from_bytes(status[at + 1 : at + 9], "little") if status[at : at + 1] == bytes([_Q_SQL_MODE]) else 0
-
-
-def query_bytes(m: bytes, at: int) -> bytes:
-    """Return the bytes of a query event's text."""
-    return m[at + 13 + int.from_bytes(m[at + 11 : at + 13], "little") + m[at + 8] + 1 :]
+def _status(status: bytes) -> tuple[int, int]:
+    """Return the mode and the client's collation from a query's status variables, which stand in one order."""
+    at = sql_mode = 0
+    while at < len(status):
+        kind = status[at]
+        at += 1
+        if kind == _Q_CHARSET:
+            return sql_mode, int.from_bytes(status[at : at + 2], "little")
+        if kind == _Q_SQL_MODE:
+            sql_mode = int.from_bytes(status[at : at + 8], "little")
+        if kind not in _Q_BYTES and kind != _Q_CATALOG:
+            break
+        at += 1 + status[at] if kind == _Q_CATALOG else _Q_BYTES[kind]
+    return sql_mode, 0
 
 
 def parse_gtid(m: bytes, at: int) -> Gtid:
@@ -261,8 +286,11 @@ def _described(
 ) -> tuple[tuple[MappedColumn, ...], tuple[int, ...]]:
     kinds = [real_type(kind, meta)[0] for kind, meta in zip(types, metas, strict=True)]
     numeric = [i for i, kind in enumerate(kinds) if kind in _NUMERIC]
-    signs = options.get(_SIGNEDNESS, b"")
-    unsigned = {i for n, i in enumerate(numeric) if n // 8 < len(signs) and signs[n // 8] & 0x80 >> n % 8}
+    signs = options.get(_SIGNEDNESS)
+    unsigned = {
+        i: None if signs is None else n // 8 < len(signs) and bool(signs[n // 8] & 0x80 >> n % 8)
+        for n, i in enumerate(numeric)
+    }
     collations: dict[int, int] = {}
     characters = [i for i, kind in enumerate(kinds) if kind in character]
     collations.update(_collations(characters, options.get(_DEFAULT_CHARSET), options.get(_COLUMN_CHARSET)))
@@ -285,7 +313,7 @@ def _described(
             kind,
             meta,
             bool(nulls >> i & 1),
-            i in unsigned,
+            unsigned.get(i, False),
             collations.get(i, 0),
             names[i].decode() if names else None,
             values.get(i, ()),

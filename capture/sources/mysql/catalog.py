@@ -27,6 +27,9 @@ ENGINE = "mysql"
 
 NO_VIEWS = Selection(())
 
+DATES = (Family.DATE, Family.TIMESTAMP, Family.TIMESTAMPTZ)
+"""What may have a zero part."""
+
 READS_MAX = 10
 """So often the catalogue is read where a table is altered between two of its queries."""
 
@@ -67,10 +70,14 @@ class Catalog:
     """Reads the catalogue over a connection that `connection` returns."""
 
     def __init__(
-        self, connection: Callable[[], Connection], keeps_old: Callable[[TableName], bool] | None = None
+        self,
+        connection: Callable[[], Connection],
+        keeps_old: Callable[[TableName], bool] | None = None,
+        zero_dates: str = "error",
     ) -> None:
-        """`keeps_old`: of which tables with a key, too, the whole old rows are read."""
+        """`keeps_old`: of which tables with a key, too, the whole old rows are read. `zero_dates` is the setting."""
         self._connection = connection
+        self._zero_dates = zero_dates
         self._keeps_old = keeps_old or (lambda _: False)
         self._charsets: Charsets | None = None
 
@@ -117,7 +124,7 @@ class Catalog:
         )
         is_mariadb = self._connection().is_mariadb
         return [
-            replace(table, full_before=self.keeps_old(table.name, table.key))
+            replace(with_nulls(table, self._zero_dates), full_before=self.keeps_old(table.name, table.key))
             for table in (
                 _table(
                     r,
@@ -202,6 +209,17 @@ def quoted(name: TableName) -> str:
     return f"{identifier(name.schema)}.{identifier(name.table)}"
 
 
+def with_nulls(table: TableSchema, zero_dates: str) -> TableSchema:
+    """Return a table whose dates may be null, but those of the key, where those with a zero part become null."""
+    if zero_dates != "null":
+        return table
+    columns = (
+        replace(column, nullable=True) if column.type.family in DATES and index not in table.key else column
+        for index, column in enumerate(table.columns)
+    )
+    return replace(table, columns=tuple(columns))
+
+
 def layout(table: TableSchema) -> list[tuple[str, str, int | None]]:
     """Return name, native type and place in the row of all columns that the log's maps have.
 
@@ -278,6 +296,8 @@ def _table(
         if row[4] not in known:
             raise _TornError(relation.name, row[4])
     indexes, key, is_primary = _indexes(index_rows, columns)
+    if is_mariadb and relation.storage != "MEMORY":
+        generated += _hashes(index_rows, len(column_rows))
     return TableSchema(
         relation.name,
         tuple(columns),
@@ -378,6 +398,21 @@ def _indexes(rows: list[Cells], columns: Sequence[Column]) -> tuple[list[Index],
         if all(part[4] for part in parts):
             indexes.append(Index(str(name), is_unique, f"using {method} ({', '.join(names)})"))
     return indexes, primary or unique, bool(primary) or not unique
+
+
+def is_hash(name: str | None) -> bool:
+    """Tell whether a column has a name of those that MariaDB makes for itself: of a value that is too long for an index
+    that is unique it keeps a hash (`sql/sql_table.cc`, `add_hash_field`). The log has them, behind all other columns,
+    and the catalogue does not.
+    """
+    return re.fullmatch(r"DB_ROW_HASH_\d+", name or "") is not None
+
+
+def _hashes(index_rows: list[Cells], column_count: int) -> list[GeneratedColumn]:
+    hashed = dict.fromkeys(row[2] for row in index_rows if row[3] == "0" and row[6] == "HASH")
+    return [
+        GeneratedColumn(f"DB_ROW_HASH_{n + 1}", "bigint unsigned", "", column_count + n) for n in range(len(hashed))
+    ]
 
 
 def _foreign_keys(rows: list[Cells]) -> list[ForeignKey]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from capture.source import Finding
-from capture.sources.mysql.catalog import RelationFacts, quoted
+from capture.sources.mysql.catalog import DATES, RelationFacts, quoted
 from capture.sources.mysql.compression import is_available
 from capture.sources.mysql.quoting import any_table, literal
 from capture.sources.mysql.server import LOG_RIGHTS, ServerFacts, are_files
@@ -13,13 +13,13 @@ from schemas.endpoints.mysql import MysqlSource
 from schemas.findings import blocks, listed, note, warns
 from schemas.selection import has_wildcard
 from schemas.table import TableName, TableSchema
-from schemas.types import Family
 
 DAY_S = 86_400
 VERSIONED = "the table is system-versioned, and left out: the log holds its history among the rows that are there"
 NAMED_MAX = 5
 """Of transactions, in one finding."""
-_DATES = (Family.DATE, Family.TIMESTAMP, Family.TIMESTAMPTZ)
+_WHOLE = (None, "full", "full_nodup")
+"""Images of which nothing lacks: MariaDB's latter one has what an update leaves alone in the old row only."""
 
 
 def find(
@@ -161,7 +161,7 @@ def _server(settings: MysqlSource, facts: ServerFacts) -> Iterator[Finding]:
             "binlog_row_metadata is not FULL: the log does not name its columns, and a renamed column cannot be told",
             "set global binlog_row_metadata = 'FULL'",
         )
-    if have.get("binlog_row_image") not in (None, "full"):
+    if have.get("binlog_row_image") not in _WHOLE:
         yield warns(
             "row-image",
             f"binlog_row_image is {have['binlog_row_image']}: values that a statement leaves alone are not in the log",
@@ -236,7 +236,7 @@ def _keys(facts: ServerFacts, tables: Sequence[TableSchema]) -> Iterator[Finding
     for table in tables:
         if table.key:
             continue
-        if facts.variables.get("binlog_row_image") not in (None, "full"):
+        if facts.variables.get("binlog_row_image") not in _WHOLE:
             yield blocks(
                 "no-key",
                 "the table has no key, and the log not the whole of its old rows",
@@ -268,7 +268,7 @@ def _cascades(facts: ServerFacts, tables: Sequence[TableSchema]) -> Iterator[Fin
 
 
 def _zero_dates(policy: str, tables: Sequence[TableSchema]) -> Iterator[Finding]:
-    dated = [table.name for table in tables if any(column.type.family in _DATES for column in table.columns)]
+    dated = [table.name for table in tables if any(column.type.family in DATES for column in table.columns)]
     if not dated:
         return
     what = {"error": "end capture", "null": "become null"}.get(policy, f"become {policy}")

@@ -20,7 +20,7 @@ from capture.sources.mysql.gtid import MariadbGtids
 from capture.sources.mysql.packets import Packet
 from capture.sources.mysql.position import Place, format_position, position_of, since_of
 from capture.sources.mysql.prepared import Prepared, PreparedTransactions, Xid
-from capture.sources.mysql.refusals import REFUSED, end_of_stream, lost_transaction, read_errors
+from capture.sources.mysql.refusals import end_of_stream, lost_transaction, read_errors, refused
 from capture.sources.mysql.replication import LogStream
 from capture.sources.mysql.row_events import OPS, Maps, make_whole, read_rows
 from capture.sources.mysql.statements import Effect, Statement, ddl_document, read_statement, read_xid
@@ -185,9 +185,8 @@ class MysqlLog:
             self._nested = payload_events(m, _BODY, end, self._stream.directory)
         elif kind == binlog.XA_PREPARE:
             self._on_prepared(m[:end], out)
-        elif kind in REFUSED:
-            what, remedy = REFUSED[kind]
-            raise TailraceError(ErrorKind.PREREQUISITE, f"the log holds {what}", remedy=remedy)
+        elif (refusal := refused(kind, m)) is not None:
+            raise refusal
         return 0
 
     # Transactions.
@@ -372,7 +371,8 @@ class MysqlLog:
 
     def _on_query(self, kind: int, m: bytes, out: list[Change]) -> None:
         query = read_query(kind, m)
-        statement = read_statement(query.text, query.database, query.sql_mode)
+        text = query.text(self._charset_of)
+        statement = read_statement(text, query.database, query.sql_mode)
         effect = statement.effect
         if effect is Effect.BEGIN:
             self._in_group = True
@@ -388,13 +388,16 @@ class MysqlLog:
         elif effect is Effect.WRITE and self._prepared.open is not None:
             self._prepared.keep(m)
         elif effect in (Effect.XA_COMMIT, Effect.XA_ROLLBACK):
-            self._on_decision(read_xid(query.text), out, commits=effect is Effect.XA_COMMIT)
+            self._on_decision(read_xid(text), out, commits=effect is Effect.XA_COMMIT)
         elif self._txn is not None and effect is not Effect.CONTROL:
-            self._follow(statement, query.text, out)
+            self._follow(statement, text, out)
             gtid = self._gtid
             is_group = gtid is not None and len(gtid.parts) == 3 and not gtid.flags & binlog.STANDALONE
             if not (is_group or self._in_group or self._replayed is not None):
                 self._end(out)
+
+    def _charset_of(self, collation: int) -> str:
+        return self._versions.charset(collation)
 
     def _follow(self, statement: Statement, text: str, out: list[Change]) -> None:
         """Do what a statement means for the tables that it names."""

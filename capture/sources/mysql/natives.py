@@ -117,17 +117,18 @@ class Charsets(NamedTuple):
 
 def of_log(column: MappedColumn, charsets: Charsets, known: Native | None) -> Native:
     """Return the native type of a column that the log describes so, in a table map. `known` helps where the map has no
-    charsets and values.
+    signs, charsets and values.
 
     Raises ValueError for a type that is not supported.
     """
     kind, meta = binlog.real_type(column.type, column.meta)
+    unsigned = column.unsigned if column.unsigned is not None else known is not None and known.unsigned
     if kind in _INTEGERS:
-        return Native(_INTEGERS[kind], unsigned=column.unsigned)
+        return Native(_INTEGERS[kind], unsigned=unsigned)
     if kind in _FIXED:
-        return Native(_FIXED[kind], unsigned=column.unsigned and kind in (binlog.FLOAT, binlog.DOUBLE))
+        return Native(_FIXED[kind], unsigned=unsigned and kind in (binlog.FLOAT, binlog.DOUBLE))
     if kind == binlog.NEWDECIMAL:
-        return Native("decimal", (meta >> 8, meta & 0xFF), column.unsigned)
+        return Native("decimal", (meta >> 8, meta & 0xFF), unsigned)
     if kind in _FRACTIONAL:
         return Native(_FRACTIONAL[kind], (meta,) if meta else ())
     if kind == binlog.BIT:

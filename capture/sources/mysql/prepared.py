@@ -178,7 +178,7 @@ def _find_prepared(stream: LogStream, begin: Place, decision: str) -> Generator[
                 prepared.events = None
                 found[binlog.parse_xid(event.content, _BODY)] = prepared
             elif event.kind in (binlog.QUERY, binlog.QUERY_COMPRESSED):
-                text = read_query(event.kind, event.content).text
+                text = read_query(event.kind, event.content).text()
                 if text[:3].upper() == "XA " and read_statement(text, "").effect in _ENDS:
                     found.pop(read_xid(text), None)
             yield len(event.content)

@@ -9,21 +9,43 @@ from struct import error as struct_error
 
 from capture.source import RELOAD
 from capture.sources.mysql import binlog
-from capture.sources.mysql.packets import error_of
+from capture.sources.mysql.packets import Packet, error_of
 from schemas.errors import ErrorKind, TailraceError
 
-REFUSED = {
+_REFUSED = {
     binlog.ANONYMOUS_GTID: (
         "a transaction without a GTID",
         "set global gtid_mode = ON (by way of OFF_PERMISSIVE and ON_PERMISSIVE), and "
         "enforce_gtid_consistency = ON, or source.positions = file; then " + RELOAD,
     ),
     binlog.INCIDENT: ("an incident: the server itself lost changes", RELOAD),
-    binlog.MARIADB_START_ENCRYPTION: (
-        "encrypted events that the server did not decrypt",
-        "let the server send the log to replicas as usual",
-    ),
 }
+_PASSED = frozenset(
+    {
+        # Where the log goes on, and that it does; how its file is encrypted, though what is sent of it is not; what a
+        # group of servers says; how a statement came about.
+        *(binlog.STOP, binlog.ROTATE, binlog.HEARTBEAT, binlog.HEARTBEAT_2, binlog.PREVIOUS_GTIDS),
+        *(binlog.TRANSACTION_CONTEXT, binlog.VIEW_CHANGE, binlog.MARIADB_CHECKPOINT, binlog.MARIADB_GTID_LIST),
+        binlog.MARIADB_START_ENCRYPTION,
+        *(binlog.ROWS_QUERY, binlog.MARIADB_ANNOTATE_ROWS, binlog.INTVAR, binlog.RAND, binlog.USER_VAR),
+        *(binlog.BEGIN_LOAD_QUERY, binlog.APPEND_BLOCK, binlog.DELETE_FILE, binlog.IGNORABLE),
+    }
+)
+
+
+def refused(kind: int, m: Packet) -> TailraceError | None:
+    """Return the error of an event that is for none of those who read others; None of one that can be passed over.
+
+    One of a kind that is not known may hold rows, unless it says itself that it can be ignored.
+    """
+    if kind in _PASSED:
+        return None
+    flags = binlog.header(m[: 1 + binlog.HEADER_BYTES], 1)[-1]
+    if kind not in _REFUSED and flags & binlog.MAY_BE_IGNORED:
+        return None
+    unknown = (f"an event of a kind that is not known ({kind})", "take a later release of Tailrace, or report it")
+    what, remedy = _REFUSED.get(kind, unknown)
+    return TailraceError(ErrorKind.PREREQUISITE, f"the log holds {what}", remedy=remedy)
 
 
 def end_of_stream(m: bytes) -> TailraceError:

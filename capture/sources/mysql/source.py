@@ -81,7 +81,7 @@ class MysqlServer:
         self._left_out: set[TableName] = set()
         """Tables that are selected and not captured, as the log says."""
         self._connection: Connection | None = connect(settings)
-        self._catalog = Catalog(self._connected, keeps_old)
+        self._catalog = Catalog(self._connected, keeps_old, settings.zero_dates)
         self._completion = Completion(self._connected, self._begin_snapshot, settings.zero_dates)
         self.capabilities = Capabilities(
             "mysql",

@@ -29,7 +29,7 @@ _WORDS = r"""(?P<comment>/\*(?!!).*?\*/|--[ \t].*?$|\#.*?$)
       | `(?P<quoted>(?:[^`]|``)*)`
       | (?P<string>'(?:[^'\\]|\\.|'')*')
       | "(?P<double>(?:[^"\\]|\\.|"")*)"
-      | (?P<word>[\w$]+)
+      | (?P<word>[\w$\x80-\uffff]+)
       | (?P<dot>\.)
       | (?P<other>\S)"""
 _FLAGS = re.VERBOSE | re.DOTALL | re.MULTILINE
@@ -52,6 +52,9 @@ _WRITTEN_UNTIL = {
     "WITH": frozenset(),
 }
 """The verbs of statements that write rows, and the words behind which they only name tables that they read."""
+
+_SETTINGS = ["SET", "STATEMENT"]
+"""How a statement of MariaDB begins that has settings of its own before what it does, with `for` between."""
 
 _PASSWORD = re.compile(r"""\bpassword(?:\s+\\*["']|\s*=)""", re.IGNORECASE)
 """As options of Spider and CONNECT have it, in the string of a comment or of an option list."""
@@ -218,6 +221,10 @@ def _words_and_names(text: str, database: str, sql_mode: int) -> tuple[list[str]
             continue
         if words and token[0].upper() in _WRITTEN_UNTIL.get(words[0], ()):
             break
+        if words[:2] == _SETTINGS and token[0].upper() == "FOR":
+            words.clear()
+            names.clear()
+            continue
         if kind == "dot":
             is_joined = bool(parts)
             continue

@@ -8,6 +8,7 @@ over `x`, the value's bytes (or what `struct` made of them); the names that they
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -255,8 +256,9 @@ def uuid_text(x: bytes) -> str:
 
 
 def inet6_text(x: bytes) -> str:
-    """Print MariaDB's INET6 as the server does."""
-    return socket.inet_ntop(socket.AF_INET6, x.ljust(16, b"\0"))
+    """Print MariaDB's INET6 as the server does: it writes `::` for a single zero, too, where no others are."""
+    text = socket.inet_ntop(socket.AF_INET6, x.ljust(16, b"\0"))
+    return text if "::" in text else re.sub(r"(^|:)0(:|$)", "::", text, count=1)
 
 
 def inet4_text(x: bytes) -> str:

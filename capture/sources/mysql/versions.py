@@ -17,9 +17,9 @@ from typing import NamedTuple
 from capture.source import RELOAD
 from capture.sources.mysql import binlog
 from capture.sources.mysql.binlog import TableMap, real_type
-from capture.sources.mysql.catalog import ENGINE, Catalog, layout
+from capture.sources.mysql.catalog import ENGINE, Catalog, is_hash, layout, with_nulls
 from capture.sources.mysql.images import ImageForm, Images, image_form
-from capture.sources.mysql.natives import Native, matches, of_log, parse_native
+from capture.sources.mysql.natives import UTF8, Native, matches, of_log, parse_native
 from capture.sources.mysql.rows import Image, MappedReader, Rows, compile_rows
 from capture.sources.mysql.statements import Effect, Statement
 from capture.sources.mysql.types import compressed, logical_type, reader
@@ -27,7 +27,7 @@ from runtime.logging import get_logger
 from schemas.changes import SchemaChange, Transaction
 from schemas.errors import ErrorKind, TailraceError
 from schemas.selection import Selection
-from schemas.table import Column, TableName, TableSchema
+from schemas.table import Column, GeneratedColumn, TableName, TableSchema
 
 log = get_logger(__name__)
 
@@ -140,6 +140,10 @@ class Versions:
         """Tables that an applier is about to drop."""
         self._stale: set[TableName] = set()
         """Tables that a statement may have changed since: without full metadata only the catalogue can tell."""
+
+    def charset(self, collation: int) -> str:
+        """Return the charset of a collation; UTF-8 where the server does not list it."""
+        return self._catalog.charsets.by_collation.get(collation, UTF8)
 
     def concerned(self, statement: Statement) -> list[TableName]:
         """Return the selected tables that a statement names, as the log's maps spell them."""
@@ -320,6 +324,8 @@ class Versions:
         """
         known = {column.name: column for column in base.columns} if base is not None else {}
         virtual = {g.name: g for g in base.generated} if base is not None else {}
+        hashes = (c.name for c in shown.columns if c.name is not None and c.name not in known and is_hash(c.name))
+        virtual |= {name: GeneratedColumn(name, "bigint unsigned", "", 0) for name in hashes}
         columns: list[Column] = []
         generated = []
         places: dict[int, int] = {}
@@ -348,7 +354,7 @@ class Versions:
             at = {column.name: i for i, column in enumerate(columns)}
             if all(part in at for part in base.key_names):
                 key, is_primary = tuple(at[part] for part in base.key_names), False
-        return TableSchema(
+        table = TableSchema(
             name,
             tuple(columns),
             key,
@@ -358,6 +364,7 @@ class Versions:
             comment=base.comment if base is not None else None,
             engine=ENGINE,
         )
+        return with_nulls(table, self._zero_dates)
 
     def _readers(self, shown: TableMap, table: TableSchema) -> tuple[MappedReader, ...]:
         found = []

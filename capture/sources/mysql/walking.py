@@ -59,9 +59,7 @@ def read_query(kind: int, m: bytes) -> Query:
         m = m[: _BODY + 13] + m[_BODY + 26 :]
     query = binlog.parse_query(m, _BODY)
     if kind == binlog.QUERY_COMPRESSED:
-        packed = binlog.query_bytes(m, _BODY)
-        text = bytes(mariadb_unpacked(packed, 0, len(packed))).decode("utf-8", "replace")
-        return query._replace(text=text)
+        return query._replace(content=bytes(mariadb_unpacked(query.content, 0, len(query.content))))
     return query
 
 

@@ -102,3 +102,27 @@ def test_a_chunk_outlives_a_wait_for_kafka(odd: MysqlDatabase) -> None:
         assert [*found, *(row for batch in batches for row in batch)] == [(1,), (2,), (3,)]
     finally:
         reading.close()
+
+
+def test_a_log_that_is_encrypted_is_read_as_any_other(servers_directory: Path) -> None:
+    """The server decrypts what it sends, but tells how its file is encrypted: that was taken for an event that it had
+    not decrypted, and ended capture.
+    """
+    keys = servers_directory / "keys"
+    keys.write_text(f"1;{'ab' * 32}\n")
+    settings = {
+        "plugin-load-add": "file_key_management",
+        "file-key-management-filename": str(keys),
+        "encrypt-binlog": "1",
+    }
+    with MysqlServer(servers_directory / "encrypted", series="mariadb", settings=settings) as server:
+        database = create_mysql_database(server.address)
+        assert database.rows("select @@encrypt_binlog") == [["1"]]
+        database.execute("create table a (id int primary key)")
+        reading = Reading(database)
+        try:
+            database.execute("insert into a values (1)", "flush binary logs", "insert into a values (2)")
+            assert reading.flat() == [("a", "c", None, (1,)), ("a", "c", None, (2,))]
+            assert reading.flat(reading.source.find_position(1)) == reading.flat()
+        finally:
+            reading.close()

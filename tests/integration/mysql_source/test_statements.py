@@ -108,6 +108,66 @@ def test_partitions_and_tables_change_places(reading: Reading) -> None:
     assert _rows_of(reading) == {"p": [(200, 2), (7, 7)], "t": [(1, 1), (8, 8)]}
 
 
+@pytest.mark.parametrize(
+    ("charset", "codec", "name"), [("latin1", "latin-1", "größe"), ("gbk", "gbk", "联通"), ("sjis", "shift_jis", "表")]
+)
+def test_tables_are_found_whatever_charset_their_names_are_sent_in(
+    reading: Reading, charset: str, codec: str, name: str
+) -> None:
+    """A truncate was passed over, and a table that went under another name: statements are logged as they were sent."""
+    database = reading.database
+    database.execute(f"create table `{name}` (id int primary key)", f"create table `{name}2` (id int primary key)")
+    reading.begin()
+    session = database.connect()
+    session.run(f"set names {charset}")
+
+    def send(statement: str) -> None:
+        session.send(b"\3" + statement.encode(codec))
+        session.receive()
+
+    try:
+        send(f"insert into `{name}` values (1)")
+        send(f"truncate table `{name}`")
+        send(f"rename table `{name}` to `{name}1`")
+        send(f"drop table `{name}2`")
+        send(f"create table `{name}3` like `{name}1`")
+        send(f"insert into `{name}3` values (3)")
+    finally:
+        session.close()
+    columns = ("id",)
+    assert reading.flat() == [
+        (name, "c", None, (1,)),
+        (name, "t", None, None),
+        (name, "s", None, None),
+        (f"{name}1", "s", None, columns),
+        (f"{name}2", "s", None, None),
+        (f"{name}3", "s", None, columns),
+        (f"{name}3", "c", None, (3,)),
+    ]
+
+
+@pytest.mark.parametrize("mysql_database", ["mariadb"], indirect=True)
+def test_statements_with_settings_of_their_own_and_in_strings_mean_what_they_do(reading: Reading) -> None:
+    """Such a truncate was passed over."""
+    reading.database.execute("create table a (id int primary key)", "insert into a values (1)")
+    reading.begin()
+    reading.database.execute(
+        "set statement lock_wait_timeout = 50, sql_mode = 'ANSI' for truncate table a",
+        "execute immediate 'truncate table a'",
+        "begin not atomic truncate table a; end",
+        "set statement max_statement_time = 0 for alter table a add column v int",
+        "insert into a values (2, 2)",
+        "set statement max_statement_time = 0 for rename table a to b",
+    )
+    assert reading.flat() == [
+        *[("a", "t", None, None)] * 3,
+        ("a", "s", None, ("id", "v")),
+        ("a", "c", None, (2, 2)),
+        ("a", "s", None, None),
+        ("b", "s", None, ("id", "v")),
+    ]
+
+
 def test_a_database_that_goes_takes_its_tables_along(reading: Reading) -> None:
     name = reading.database.name
     reading.database.execute("create table a (id int primary key)", "create table b (id int primary key)")

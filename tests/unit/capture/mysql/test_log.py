@@ -16,6 +16,7 @@ from capture.sources.mysql.gtid import MysqlGtids
 from capture.sources.mysql.log import MysqlLog
 from capture.sources.mysql.position import position_of
 from capture.sources.mysql.prepared import UNDECIDED_S, PreparedTransactions
+from capture.sources.mysql.refusals import refused
 from capture.sources.mysql.replication import LogStream
 from capture.sources.mysql.versions import Versions
 from schemas.errors import ErrorKind, TailraceError
@@ -90,6 +91,20 @@ def test_a_group_of_xa_that_ends_unprepared_is_an_error() -> None:
     with pytest.raises(TailraceError, match="not prepared") as caught:
         log.poll(0)
     assert caught.value.kind is ErrorKind.DECODE
+
+
+@pytest.mark.parametrize(("kind", "flags"), [(binlog.VIEW_CHANGE, 0), (200, binlog.MAY_BE_IGNORED)])
+def test_what_says_nothing_of_rows_is_passed_over(kind: int, flags: int) -> None:
+    assert refused(kind, b"\0" + struct.pack("<IBIIIH", 0, kind, 1, 19, 0, flags)) is None
+
+
+@pytest.mark.parametrize(("kind", "flags"), [(200, 0), (binlog.INCIDENT, binlog.MAY_BE_IGNORED)])
+def test_an_event_of_an_unknown_kind_may_hold_rows(kind: int, flags: int) -> None:
+    """MariaDB 12 can write rows in pieces, in events of a new kind: they were passed over, and with them the rows."""
+    event = b"\0" + struct.pack("<IBIIIH", 0, kind, 1, 19, 0, flags)
+    found = refused(kind, event)
+    assert found is not None
+    assert found.kind is ErrorKind.PREREQUISITE
 
 
 def test_looking_back_waits_for_nothing_and_ends_where_the_transaction_is_decided() -> None:

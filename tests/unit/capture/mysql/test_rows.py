@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from capture.sources.mysql.binlog import parse_table_map
-from capture.sources.mysql.natives import parse_native
+from capture.sources.mysql import binlog
+from capture.sources.mysql.binlog import MappedColumn, parse_table_map
+from capture.sources.mysql.natives import Charsets, matches, of_log, parse_native
 from capture.sources.mysql.refusals import read_errors
 from capture.sources.mysql.rows import Image, MappedReader, compile_cells, compile_rows
 from capture.sources.mysql.types import reader
@@ -153,6 +154,24 @@ def test_zero_dates_follow_the_policy() -> None:
 def test_native_types_have_one_spelling(text: str, printed: str) -> None:
     assert parse_native(text).text() == printed
     assert parse_native(printed).text() == printed
+
+
+@pytest.mark.parametrize("native", ["int unsigned", "int", "bigint unsigned", "decimal(10,2) unsigned", "float"])
+def test_what_a_map_does_not_tell_is_as_it_is_known(native: str) -> None:
+    """MariaDB's maps, as they come, say of no number whether it has a sign: such rows were those of another table."""
+    known = parse_native(native)
+    kind, meta = {
+        "int": (binlog.LONG, 0),
+        "bigint": (binlog.LONGLONG, 0),
+        "decimal": (binlog.NEWDECIMAL, 0x0A02),
+        "float": (binlog.FLOAT, 4),
+    }[known.base]
+    charsets = Charsets({}, {})
+    assert matches(
+        of_log(MappedColumn(kind, meta, nullable=True, unsigned=None), charsets, known), known, is_full=False
+    )
+    other = of_log(MappedColumn(kind, meta, nullable=True, unsigned=not known.unsigned), charsets, known)
+    assert not matches(other, known, is_full=False)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,9 @@ EFFECTS = [
     ("update t set a = 1", Effect.WRITE),
     ("load data infile 'x' into table t", Effect.WRITE),
     ("do f()", Effect.OTHER),
+    ("set statement lock_wait_timeout = 5, sql_mode = 'FOR' for truncate table t", Effect.TRUNCATE),
+    ("set statement max_statement_time=0 for rename table t to u", Effect.REPLACE),
+    ("set statement max_statement_time=0 for insert into t select * from x", Effect.WRITE),
 ]
 
 
@@ -70,6 +73,7 @@ def test_effects(text: str, effect: Effect) -> None:
         ("rename tables a to b", "RENAME TABLE"),
         ("drop schema d", "DROP DATABASE"),
         ("truncate t", "TRUNCATE TABLE"),
+        ("set statement lock_wait_timeout = 5 for alter table t add a int", "ALTER TABLE"),
         ("create table t (a int) connection 'mysql://user:password@host/d/t'", ""),
         ("""create table t (a int) engine=SPIDER comment='user "u", password "p"'""", ""),
         ("create table t (a int) engine=CONNECT option_list='user=u,Password=p'", ""),
@@ -86,9 +90,9 @@ def test_what_is_told_of_on_the_ddl_topic(text: str, tag: str) -> None:
 
 
 def test_names_are_found_however_they_are_written() -> None:
-    text = "rename table `a``b` to other.`c.d`, t /* x */ . /* y */ u to `ü$1` -- and `not_this`"
+    text = "rename table `a``b` to other.`c.d`, t /* x */ . /* y */ u to `ü$1`, a€b to 中 -- and `not_this`"
     names = read_statement(text, "db").names
-    wanted = {("db", "a`b"), ("other", "c.d"), ("t", "u"), ("db", "ü$1")}
+    wanted = {("db", "a`b"), ("other", "c.d"), ("t", "u"), ("db", "ü$1"), ("db", "a€b"), ("db", "中")}
     assert {TableName(*name) for name in wanted} <= set(names)
     assert TableName("db", "not_this") not in names
     assert TableName("db", "x") not in names
@@ -109,6 +113,7 @@ def test_names_are_found_however_they_are_written() -> None:
         ("delete t, d.u from t join u on t.a = u.a where x.a = 1", {"t", "u"}),
         ("load data local infile 'x.csv' replace into table `t` fields terminated by ',' (x, @y)", {"t"}),
         ("with v as (select 1) delete from t", {"t"}),
+        ("set statement max_statement_time = 0 for update t set a = (select a from x)", {"t"}),
     ],
 )
 def test_of_a_statement_that_writes_rows_those_tables_count_that_it_writes(text: str, written: set[str]) -> None:
@@ -133,7 +138,19 @@ def test_the_sessions_mode_says_where_names_and_strings_end() -> None:
     assert TableName("d", "t") in read_statement(r"truncate `t` -- 'it\'s", "d", ANSI_QUOTES).names
     status = b"\0" + bytes(4) + b"\1" + mode.to_bytes(8, "little") + b"\6\3std"
     event = bytes(8) + b"\1" + bytes(2) + len(status).to_bytes(2, "little") + status + b"d\0truncate t"
-    assert parse_query(event, 0) == Query("d", "truncate t", mode)
+    assert parse_query(event, 0) == Query("d", b"truncate t", mode)
+
+
+def test_a_text_is_in_the_charset_of_whoever_sent_it() -> None:
+    """A table was not found whose name has an umlaut, where the client was none of UTF-8."""
+    latin1 = b"\0" + bytes(4) + b"\1" + bytes(8) + b"\6\3std" + b"\3" + bytes(4) + b"\4\x08\0\x08\0\x21\0"
+    event = bytes(8) + b"\1" + bytes(2) + len(latin1).to_bytes(2, "little") + latin1 + b"d\0truncate gr\xf6\xdfe"
+    query = parse_query(event, 0)
+    assert query.text({8: "latin1"}.__getitem__) == "truncate größe"
+    assert query.text() == "truncate gr\ufffd\ufffde"
+    assert query._replace(content="truncate größe".encode()).text({8: "utf8mb4"}.__getitem__) == "truncate größe"
+    # What is no text in it, as bytes in a statement may be, is read as far as it goes.
+    assert query.text({8: "utf8mb4"}.__getitem__) == query.text()
 
 
 @pytest.mark.parametrize(
