@@ -78,7 +78,7 @@ bench: preflight-quiet venv ## the stages of the pipeline, measured (BENCH=name 
 bench-compare: preflight-quiet venv ## everything of docs/benchmarks.md, Debezium's stages beside ours first (ARGS='--shapes orders': a part of these only)
 	@$(BIN)/python -m benchmarks.compare $(or $(ARGS),--record)
 ifeq ($(ARGS),)
-	@for part in growth sinks options python_peers profile; do $(BIN)/python -m benchmarks.$$part --record || exit 1; done
+	@for part in .growth .sinks .options .python_peers .profile ''; do $(BIN)/python -m benchmarks$$part --record || exit 1; done
 endif
 
 chaos: preflight-quiet venv ## kill everything, again and again (SEED=n repeats a run, ROUNDS=n, SOURCE=mysql, TARGET=…, ORDERING=…, FAULTS=a,b, REPORT=file)

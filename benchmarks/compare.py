@@ -19,7 +19,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.databases import shapes
-from benchmarks.databases.engine import PEER_TABLE, SOURCE
+from benchmarks.databases.engine import PEER_TABLE, SOURCE, Properties
 from benchmarks.databases.postgresql import Postgresql
 from benchmarks.databases.shapes import Shape
 from benchmarks.page import pages, report, tables
@@ -79,6 +79,11 @@ class Comparison:
         self.runs: list[Measured] = []
         self.limits: list[dict[str, Any]] = []
         self.latencies: list[dict[str, Any]] = []
+
+    @property
+    def connectors(self) -> dict[str, Properties]:
+        """The peer's connectors, as they were configured."""
+        return self._peer.connectors()
 
     def run(self, rounds: int, stages: Sequence[str]) -> None:
         """Measure the stages so many times, alternately. Raises BenchmarkError if our copy is not the source."""
@@ -271,12 +276,15 @@ def _compare(engine: str, shape: Shape, options: argparse.Namespace, kept: Path)
             found.append(debezium.avro(registry))
         comparison = Comparison(stage, engine, shape, rows, found, _tell)
         comparison.run(options.rounds, options.stages)
-    where = {**report.machine(load_before), "rows": rows, "rounds": options.rounds, "warmed_up": True}
+        connectors: dict[str, Any] = {"engine": engine, **comparison.connectors}
+    how = {"rows": rows, "rounds": options.rounds, "warmed_up": True, "counted_rarely": True}
+    where = {**report.machine(load_before), **how}
     lists = {"summary": summary(comparison.runs), "limits": comparison.limits, "latencies": comparison.latencies}
     pages.merge(
         kept,
         {
             "peer": debezium.configuration(),
+            "connectors": [connectors],
             **{name: [{**entry, **where} for entry in entries] for name, entries in lists.items()},
             "runs": [asdict(run) for run in comparison.runs],
         },

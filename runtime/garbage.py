@@ -1,8 +1,8 @@
 """Python's collector of reference cycles, set up for services that move rows.
 
 The data path makes millions of tuples and no cycles; by default each 700 of them are looked through, and now and then
-all that was ever imported. That was 12 % of capture's time (`docs/benchmarks.md`). What is not in a cycle is freed at
-once all the same: memory stays bounded by the batches.
+all that was ever imported. That was 12 % of capture's time (`docs/benchmarks-notes.md`). What is not in a cycle is
+freed at once all the same: memory stays bounded by the batches.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 import pymysql
 
 from benchmarks.databases.engine import SOURCE, Count, Properties
-from benchmarks.databases.shapes import ROUND_ROWS, Shape
+from benchmarks.databases.shapes import ROUND_ROWS, Shape, changes
 from benchmarks.stages.measure import BenchmarkError
 from deploy.local.mysql import USER, MysqlServer, mariadb_client, mysql_client
 from runtime import clock
@@ -104,7 +104,7 @@ class Mysql:
                 _run(connection, _INSERT.format(first, first + ROUND_ROWS - 1))
                 _run(connection, _UPDATE.format(1 + number * 400, 400 + number * 400))
                 _run(connection, f"delete from orders where id between {gone + 1} and {gone + 100}")
-        return rows // ROUND_ROWS * (ROUND_ROWS + 500)
+        return changes(rows)
 
     def touch(self) -> None:
         """Change a row and change it back: an update to what is there is not logged."""

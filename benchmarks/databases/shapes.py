@@ -22,6 +22,7 @@ class Shape:
 
     name: str
     title: str
+    """What the page of the benchmarks calls it."""
     columns: str
     """What stands between the parentheses of `create table`."""
     values: str
@@ -47,7 +48,7 @@ SHAPES = (
     ),
     Shape(
         "wide",
-        f"{_WIDE} columns",
+        f"{_WIDE} columns, of four types",
         "id bigint primary key, "
         + ", ".join(f"c{n} {('int', 'text', 'timestamp', 'numeric(12,2)')[n % 4]}" for n in range(1, _WIDE)),
         "i, "
@@ -65,16 +66,16 @@ SHAPES = (
     ),
     Shape(
         "texts",
-        "a text of 10 kB",
+        "a text of 10 kB in each row, which repeats itself",
         "id bigint primary key, a int, body text",
         # Each update changes it: the log would leave it out.
         "i, (i % 1000)::int, repeat(md5(i::text), 320)",
         "a = a + 1, body = body || '.'",
         rows=200_000,
     ),
-    Shape("tiny", "transactions of one row", *_ORDERS, transactions="row"),
-    Shape("huge", "one transaction of a million changes", *_ORDERS, transactions="everything", rows=700_000),
-    Shape("full", "replica identity full", *_ORDERS, full_identity=True),
+    Shape("tiny", "the ten columns, changed in transactions of one row", *_ORDERS, transactions="row"),
+    Shape("huge", "the ten columns, all changes in one transaction", *_ORDERS, transactions="everything", rows=700_000),
+    Shape("full", "the ten columns under `replica identity full`", *_ORDERS, full_identity=True),
 )
 
 
@@ -93,13 +94,18 @@ def create(dsn: str, table: Shape, rows: int) -> None:
         connection.execute("vacuum analyze orders")
 
 
+def changes(rows: int) -> int:
+    """Return how many changes are made to a table of so many rows: half as many again."""
+    return rows // ROUND_ROWS * (ROUND_ROWS + 500)
+
+
 def change(dsn: str, table: Shape, rows: int) -> int:
-    """Change a table of `rows` rows; return how many changes these are: half as many again."""
+    """Change a table of `rows` rows; return how many changes these are."""
     statements = list(_changes(table, rows))
     with psycopg.connect(dsn, autocommit=table.transactions != "everything") as connection:
         for statement in statements:
             connection.execute(statement.encode())
-    return rows // ROUND_ROWS * (ROUND_ROWS + 500)
+    return changes(rows)
 
 
 def _changes(table: Shape, rows: int) -> Iterator[str]:

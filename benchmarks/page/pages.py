@@ -14,14 +14,13 @@ RESULTS = ROOT / "benchmarks" / "results"
 OURS, COMPARED, GROWTH = RESULTS / "latest.json", RESULTS / "compare.json", RESULTS / "growth.json"
 SINKS, OPTIONS, PYTHON_PEERS = RESULTS / "sinks.json", RESULTS / "options.json", RESULTS / "python-peers.json"
 PROFILES = RESULTS / "profiles.json"
-NOTES = Path(__file__).resolve().parent / "notes.txt"
-"""What the figures do not tell: where the time goes, and what was tried."""
 
 KEYS = {
     "summary": ("engine", "stage", "shape", "encoding"),
     "limits": ("engine", "shape", "name"),
     "latencies": ("side", "encoding", "wanted_per_s"),
     "runs": ("engine", "stage", "shape", "encoding"),
+    "connectors": ("engine",),
     "steps": ("grows", "size"),
     "targets": ("target",),
     "rules": ("rule",),
@@ -56,5 +55,4 @@ def _merged(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]], key: S
 def write_page() -> None:
     """Make the page anew of what is kept."""
     parts = {path.stem: read(path) for path in (OURS, COMPARED, GROWTH, SINKS, OPTIONS, PYTHON_PEERS, PROFILES)}
-    page = text.page(parts, NOTES.read_text(encoding="utf-8"))
-    (ROOT / "docs" / "benchmarks.md").write_text(page, encoding="utf-8")
+    (ROOT / "docs" / "benchmarks.md").write_text(text.page(parts), encoding="utf-8")

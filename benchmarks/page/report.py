@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import find_spec
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -86,6 +88,7 @@ def machine(load_before: float) -> dict[str, Any]:
     return {
         "when": datetime.fromtimestamp(clock.now_us() / 1e6, UTC).isoformat(timespec="minutes"),
         "machine": {
+            "processor": _processor(),
             "cores": os.cpu_count(),
             "memory_gib": round(psutil.virtual_memory().total / (1 << 30), 1),
             "system": platform.system(),
@@ -95,6 +98,13 @@ def machine(load_before: float) -> dict[str, Any]:
             "load_average_after": round(os.getloadavg()[0], 1),
         },
     }
+
+
+def _processor() -> str:
+    """Return the processor's name, as Linux or else Python tells it."""
+    told = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*: (.+)$", told.read_text(), re.MULTILINE) if told.is_file() else None
+    return named[1] if named else platform.processor()
 
 
 def _has_twin() -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from statistics import median
 from typing import Any
+
+from benchmarks.databases.shapes import SHAPES, changes
 
 ENGINES = {"postgresql": "PostgreSQL", "mysql": "MySQL", "mariadb": "MariaDB"}
 STAGES = {
@@ -13,7 +16,9 @@ STAGES = {
     "apply changes": "Kafka → {}, changes",
 }
 SIDES = {"ours": "Tailrace", "peer": "Debezium"}
-_BESIDE = ("ours /s", "peer /s", "times", "ours /CPU-s", "peer /CPU-s", "times", "memory")
+_BESIDE = ("ours /s", "peer /s", "times", "ours /CPU-s", "peer /CPU-s", "times", "memory, MiB", "bytes on the topic")
+_PARTS = ("Python's interpreter", "the compiled twin", "librdkafka", "confluent-kafka", "libc", "the kernel")
+"""Of a profile's libraries, those that every stage has."""
 FIRST_SHAPE = "orders"
 
 Entry = dict[str, Any]
@@ -59,10 +64,14 @@ def comparison(results: Entry) -> str:
 
 
 def headline(results: Entry) -> str:
-    """Return both sides' figures of the ten-column table."""
-    entries = [entry for entry in results["summary"] if entry["shape"] == FIRST_SHAPE]
-    rows = [(_stage(entry), entry["encoding"], *_beside(entry)) for entry in _ordered(entries)]
-    return table(("stage", "encoding", *_BESIDE), rows)
+    """Return both sides' figures of the ten-column table, a table for each database."""
+    sizes = _topic_bytes(results)
+    found = []
+    for engine in ENGINES:
+        entries = [e for e in results["summary"] if e["shape"] == FIRST_SHAPE and e["engine"] == engine]
+        rows = [(stage_title(entry), entry["encoding"], *_beside(entry, sizes)) for entry in _ordered(entries)]
+        found.append(table(("stage", "encoding", *_BESIDE), rows))
+    return "\n\n".join(part for part in found if part)
 
 
 def spans(results: Entry) -> str:
@@ -80,10 +89,29 @@ def spans(results: Entry) -> str:
 def shapes(results: Entry) -> str:
     """Return both sides' figures of tables of other shapes."""
     entries = [entry for entry in results["summary"] if entry["shape"] != FIRST_SHAPE]
-    names = list(dict.fromkeys(entry["shape"] for entry in entries))
+    names = [shape.name for shape in SHAPES]
     entries = sorted(_ordered(entries), key=lambda entry: names.index(entry["shape"]))
-    rows = [(entry["shape"], _stage(entry), entry["encoding"], *_beside(entry)) for entry in entries]
+    sizes = _topic_bytes(results)
+    rows = [(entry["shape"], stage_title(entry), entry["encoding"], *_beside(entry, sizes)) for entry in entries]
     return table(("table", "stage", "encoding", *_BESIDE), rows)
+
+
+def shape_names(results: Entry) -> str:
+    """Return what the tables of other shapes are, and how much of them was moved."""
+    counts: dict[str, set[int]] = {}
+    for entry in results["summary"]:
+        counts.setdefault(entry["shape"], set()).add(int(entry["rows"]))
+    rows = [
+        (
+            f"`{shape.name}`",
+            shape.title,
+            " or ".join(f"{count:,}" for count in sorted(counts[shape.name])),
+            " or ".join(f"{changes(count):,}" for count in sorted(counts[shape.name])),
+        )
+        for shape in SHAPES
+        if shape.name in counts and shape.name != FIRST_SHAPE
+    ]
+    return table(("table", "what it is", "rows", "changes"), rows)
 
 
 def latencies(results: Entry) -> str:
@@ -96,15 +124,20 @@ def latencies(results: Entry) -> str:
 
 
 def limits(results: Entry) -> str:
-    """Return what the servers' own tools did."""
-    rows = [
-        (f"`{entry['name']}`", ENGINES[entry["engine"]], entry["shape"], f"{entry['events_per_s']:,.0f}")
-        for entry in results.get("limits", [])
-    ]
-    return table(("limit", "database", "table", "per second"), rows)
+    """Return what the servers' own tools did, a table for each database: its tables by its tools."""
+    found = []
+    for engine, title in ENGINES.items():
+        entries = [entry for entry in results.get("limits", []) if entry["engine"] == engine]
+        tools = list(dict.fromkeys(entry["name"] for entry in entries))
+        speeds = {(entry["shape"], entry["name"]): f"{entry['events_per_s']:,.0f}" for entry in entries}
+        names = [shape.name for shape in SHAPES if any(entry["shape"] == shape.name for entry in entries)]
+        rows = [(f"{title}, {name}", *(speeds.get((name, tool), "") for tool in tools)) for name in names]
+        found.append(table(("table", *(f"`{tool}`" for tool in tools)), rows))
+    return "\n\n".join(part for part in found if part)
 
 
-def _stage(entry: Entry) -> str:
+def stage_title(entry: Entry) -> str:
+    """Return what a stage of a database is called."""
     return STAGES[entry["stage"]].format(ENGINES[entry["engine"]])
 
 
@@ -113,7 +146,20 @@ def _ordered(entries: Iterable[Entry]) -> list[Entry]:
     return sorted(entries, key=lambda e: (engines.index(e["engine"]), stages.index(e["stage"]), e["encoding"]))
 
 
-def _beside(entry: Entry) -> tuple[str, ...]:
+def _topic_bytes(results: Entry) -> dict[tuple[str, ...], float]:
+    """Return the bytes of an event on the topic by what was measured and the side: the medians of its runs."""
+    found: dict[tuple[str, ...], list[float]] = {}
+    for run in results.get("runs", []):
+        if run["bytes_per_event"] is not None:
+            found.setdefault((*_what(run), run["side"]), []).append(run["bytes_per_event"])
+    return {key: median(sizes) for key, sizes in found.items()}
+
+
+def _what(entry: Entry) -> tuple[str, ...]:
+    return tuple(entry[name] for name in ("engine", "stage", "shape", "encoding"))
+
+
+def _beside(entry: Entry, sizes: dict[tuple[str, ...], float]) -> tuple[str, ...]:
     ours, peer = entry["ours"], entry["peer"]
     return (
         f"{ours['events_per_s']:,.0f}",
@@ -122,7 +168,8 @@ def _beside(entry: Entry) -> tuple[str, ...]:
         f"{ours['events_per_cpu_s']:,.0f}",
         f"{peer['events_per_cpu_s']:,.0f}",
         f"{entry['times_per_cpu']:.1f}",
-        f"{ours['memory_peak_mib']:.0f} / {peer['memory_peak_mib']:.0f} MiB",
+        f"{ours['memory_peak_mib']:.0f} / {peer['memory_peak_mib']:,.0f}",
+        " / ".join(f"{sizes[key]:,.0f}" for side in SIDES if (key := (*_what(entry), side)) in sizes),
     )
 
 
@@ -194,14 +241,19 @@ def products(results: Entry) -> str:
 
 
 def profiles(results: Entry) -> str:
-    """Return what each stage's CPU time goes into: libraries, then functions."""
-    parts = []
+    """Return what each stage's CPU time goes into: libraries in one table, then the functions of each stage."""
+    rows, functions = [], []
     for entry in _ordered(results.get("profiles", [])):
-        lines = [f"**{_stage(entry)}, {entry['encoding']}**", ""]
-        for name, title in (("parts", "Libraries"), ("machine_code", "Machine code"), ("python", "Python")):
-            lines.append(f"- {title}: {', '.join(_share(share) for share in entry[name])}")
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts)
+        title = f"{stage_title(entry)}, {entry['encoding']}"
+        shares = {share["name"]: float(share["share"]) for share in entry["parts"]}
+        known = [shares.get(name, 0.0) for name in _PARTS]
+        rows.append((title, *(f"{share:.0%}" for share in (*known, max(0.0, 1 - sum(known))))))
+        told = [f"- **{title}**"]
+        for name, kind in (("python", "Python"), ("machine_code", "machine code")):
+            told.append(f"  - {kind}: {', '.join(_share(share) for share in entry[name])}")
+        functions.append("\n".join(told))
+    head = ("stage", *(name.removeprefix("the ") for name in _PARTS), "other")
+    return "\n\n".join(part for part in (table(head, rows), "\n".join(functions)) if part)
 
 
 def _share(share: Entry) -> str:

@@ -7,6 +7,7 @@ none, the sink's reduction buffer and rewritten batches. Its start is left out o
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from benchmarks.databases.engine import PEER_TABLE, Properties
 from benchmarks.stages.measure import BenchmarkError, Cost, cost, watch
 from benchmarks.stages.stage import Stage
-from deploy.local.connect import ConnectWorker, avro_converters, json_converters
+from deploy.local.connect import POMS, ConnectWorker, avro_converters, json_converters
 from deploy.local.registry import RegistryServer
 from runtime import clock
 from runtime.kafka.admin import TopicSpec
@@ -60,6 +61,9 @@ SINK_CONNECTOR: Properties = {
 PROMPT_WORKER: Properties = {"producer.linger.ms": 0}
 PROMPT_SOURCE: Properties = {"poll.interval.ms": 1}
 """What is set otherwise where the time of each change counts, not how many there are."""
+_PLUGIN_VERSION = re.compile(r"<dependency>.*?<version>([^<]+)</version>", re.DOTALL)
+_NOT_TOLD = ("password", "filename")
+"""How properties end that the results leave out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +85,16 @@ def avro(registry: RegistryServer) -> Encoding:
     return Encoding("avro", adjustment | avro_converters(registry), ("apicurio-converter",))
 
 
+def versions() -> dict[str, str]:
+    """Return the release of each plug-in, as its pom names it."""
+    plugins = sorted(path.stem for path in POMS.glob("*.xml") if path.stem != "worker")
+    return {plugin: _PLUGIN_VERSION.findall((POMS / f"{plugin}.xml").read_text())[0] for plugin in plugins}
+
+
 def configuration() -> dict[str, Any]:
-    """Return how the peer is set up, for the results; where its servers are is left out."""
+    """Return how the peer is set up, for the results."""
     return {
+        "versions": versions(),
         "jvm": [f"-Xmx{HEAP_MB}m", *JVM],
         "worker": WORKER,
         "source": SOURCE_CONNECTOR,
@@ -101,6 +112,14 @@ class Peer:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._engine = stage.engine
+
+    def connectors(self) -> dict[str, Properties]:
+        """Return all properties of its two connectors, for the results."""
+        both = {"source": self._source("name", JSON, snapshot="initial"), "sink": self._sink("name", "database", JSON)}
+        return {
+            side: {name: value for name, value in told.items() if not name.endswith(_NOT_TOLD)}
+            for side, told in both.items()
+        }
 
     def prepare(self, name: str, encoding: Encoding) -> None:
         """Let a replication note where the log stands: what is changed from now on is its backlog."""
