@@ -92,8 +92,11 @@ def shapes(results: Entry) -> str:
     names = [shape.name for shape in SHAPES]
     entries = sorted(_ordered(entries), key=lambda entry: names.index(entry["shape"]))
     sizes = _topic_bytes(results)
-    rows = [(entry["shape"], stage_title(entry), entry["encoding"], *_beside(entry, sizes)) for entry in entries]
-    return table(("table", "stage", "encoding", *_BESIDE), rows)
+    rows = [
+        (entry["shape"], stage_title(entry), entry["encoding"], *_beside(entry, sizes), str(entry["when"])[:10])
+        for entry in entries
+    ]
+    return table(("table", "stage", "encoding", *_BESIDE, "measured"), rows)
 
 
 def shape_names(results: Entry) -> str:

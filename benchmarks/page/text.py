@@ -111,17 +111,30 @@ def _about_limits(compared: Results) -> str:
 
 
 def _when(entries: list[Results]) -> str:
-    days = sorted({str(entry["when"])[:10] for entry in entries})
     loads = [entry["machine"][f"load_average_{name}"] for entry in entries for name in ("before", "after")]
-    machine = entries[-1]["machine"]
-    twins = {entry["machine"].get("compiled_twin", True) for entry in entries}
-    twin = "some with, some without the compiled twin" if len(twins) > 1 else TWIN[twins.pop()]
+    machines: dict[str, list[str]] = {}
+    for entry in entries:
+        machines.setdefault(_machine(entry["machine"]), []).append(str(entry["when"])[:10])
+    measured = [f"- on {' and '.join(sorted(set(days)))}: {machine}" for machine, days in machines.items()]
+    others = ""
+    if len(machines) > 1:
+        others = (
+            "\nMachines are of different speed, so compare rates of different days by no more than their order of"
+            " magnitude;\nboth sides of a line, and the limits of a table, are of one machine."
+        )
+    return (
+        "Measured\n\n" + "\n".join(measured) + "\n\n"
+        f"{_runs({int(entry['rounds']) for entry in entries})}{others}\n"
+        f"The load average was {min(loads)} to {max(loads)}; each entry's time, load and rows stand in the results."
+    )
+
+
+def _machine(machine: Results) -> str:
+    """Describe a machine; results of before 1 December 2026 do not say which processor it had."""
     processor = f" ({machine['processor']})" if "processor" in machine else ""
     return (
-        f"Measured on {' and '.join(days)}: {machine['cores']} cores{processor}, {machine['memory_gib']} GiB, "
-        f"{machine['system']}, Python {machine['python']}, {twin}.\n"
-        f"{_runs({int(entry['rounds']) for entry in entries})}\n"
-        f"The load average was {min(loads)} to {max(loads)}; each entry's time, load and rows stand in the results."
+        f"{machine['cores']} cores{processor}, {machine['memory_gib']} GiB, {machine['system']}, "
+        f"Python {machine['python']}, {TWIN[machine.get('compiled_twin', True)]}"
     )
 
 
