@@ -36,6 +36,8 @@ _PADDING = b"\0" * 8
 
 DELETE = b"\2d\2"
 """How an envelope of a delete with an old row begins, behind the schema id."""
+WITH_OLD_ROW = {b"\2" + op.encode() + b"\2": op for op in "rcu"}
+"""The same of other changes that have one, by the operation."""
 
 
 def decoder(table: TableSchema) -> Decoder:
@@ -49,7 +51,11 @@ def _decoder_functions(table: TableSchema) -> Functions:
     made = compile_functions(
         text,
         "avro decoder",
-        {"HEADS": {b"\2" + op.encode() + b"\0\2": op for op in "rcu"}, "UNCHANGED": UNCHANGED},
+        {
+            "HEADS": {b"\2" + op.encode() + b"\0\2": op for op in "rcu"},
+            "WITH_OLD_ROW": WITH_OLD_ROW,
+            "UNCHANGED": UNCHANGED,
+        },
     )
     row_at = made["row_at"]
 
@@ -160,19 +166,26 @@ def _delete_reader(table: TableSchema) -> list[str]:
 
 
 def _staged_lines(table: TableSchema, form: StagedForm) -> list[str]:
-    """Return the function `staged(values, out)`, which is `decode_many` with lines instead of most rows."""
+    """Return the function `staged(values, out)`, which is `decode_many` with lines instead of most rows, without the
+    old ones beside them.
+    """
     families = [FORMS[column.type.family] for column in table.columns]
     utf8 = {i for i, family in enumerate(families) if family.avro_read_utf8 is not None and form.takes_utf8(i)}
     return [
         "def staged(values, out):",
         "    append = out.append",
         "    for b in values:",
-        "        op = HEADS.get(b[5:9])",
+        "        p, op = 9, HEADS.get(b[5:9])",
         "        if op is None:",
-        "            append(deleted(b))",
-        "            continue",
+        "            p, op = 0, WITH_OLD_ROW.get(b[5:8])",
+        "            if op is None:",
+        "                append(deleted(b))",
+        "                continue",
         "        try:",
-        "            p = 9",
+        "            if not p:",
+        "                _, p = row_at(b, 8)",
+        "                if b[p] != 2: wrong()",
+        "                p += 1",
         "            full = True",
         *indent(_read_columns(table, utf8, "full = None"), 3),
         "            if not b[p]:",

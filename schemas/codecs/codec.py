@@ -280,7 +280,9 @@ class Decoder:
         return "staged" in self._functions
 
     def staged(self, values: list[bytes], form: StagedForm) -> list[Staged]:
-        """Decode many values; of each whole row that comes alone `form` makes what is to be staged, in one function."""
+        """Decode many values; of each whole new row `form` makes what is to be staged, in one function, and the old one
+        beside it is left out.
+        """
         if self._staged is None or form != self._staged[0]:
             self._staged = form, self._functions["staged"](form)
         return self._staged[1](values)

@@ -151,7 +151,7 @@ def _decoder_text(table: TableSchema, *, wrapped: bool) -> str:
         f"    return ({''.join(f'v{i}, ' for i in table.key)})",
         "",
         "def decode_many(values, out):",
-        *_locate(wrapped=wrapped),
+        *_locate("d.get('before') is not None or d.get('unavailable')", wrapped=wrapped),
         *indent(_read_columns(table), 2),
         f"        append((op, None, ({names('v', len(table.columns))})))",
         "",
@@ -159,8 +159,10 @@ def _decoder_text(table: TableSchema, *, wrapped: bool) -> str:
     return "\n".join(lines)
 
 
-def _locate(*, wrapped: bool) -> list[str]:
-    """Return the beginning of a loop over `values`: in `op` and `a` are the operation and row of the frequent cases."""
+def _locate(is_rare: str, *, wrapped: bool) -> list[str]:
+    """Return the beginning of a loop over `values`: in `op` and `a` are the operation and row of the frequent cases,
+    those with a new row that are not `is_rare`.
+    """
     if wrapped:
         locate = [
             "j = b.find(PAYLOAD) + 10",
@@ -175,17 +177,19 @@ def _locate(*, wrapped: bool) -> list[str]:
         *indent(locate, 2),
         "        op = d.get('op')",
         "        a = d.get('after')",
-        "        if a is None or op not in SIMPLE or d.get('before') is not None or d.get('unavailable'):",
+        f"        if a is None or op not in SIMPLE or {is_rare}:",
         "            append(rare(d, b))",
         "            continue",
     ]
 
 
 def _staged_lines(table: TableSchema, form: StagedForm, *, wrapped: bool) -> list[str]:
-    """Return the function `staged(values, out)`, which is `decode_many` with lines instead of most rows."""
+    """Return the function `staged(values, out)`, which is `decode_many` with lines instead of most rows, without the
+    old ones beside them.
+    """
     return [
         "def staged(values, out):",
-        *_locate(wrapped=wrapped),
+        *_locate("d.get('unavailable')", wrapped=wrapped),
         "        try:",
         "            full = True",
         *indent(_read_columns(table, "full = False"), 3),

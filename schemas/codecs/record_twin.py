@@ -9,7 +9,8 @@ from typing import Any
 
 import orjson
 
-from schemas.codecs.generate import compile_function
+from schemas.changes import UNCHANGED
+from schemas.codecs.generate import compile_function, whole_before
 from schemas.format import Format
 from schemas.row_forms import StagedForm
 from schemas.table import TableSchema
@@ -42,7 +43,9 @@ def staged(
         # A row without columns has no field whose end could be the line's.
         return None
     plan = _plan(table, format_, [kind for kind, _ in fields], form.field)
-    writer = getattr(module, form.writer)(plan | {"sizes": bytes(size for _, size in fields)})
+    reader = _reader(table, format_, find)
+    plan |= {"sizes": bytes(size for _, size in fields), "rows": None if reader is None else reader()}
+    writer = getattr(module, form.writer)(plan)
     # Compiled when the first record needs it: many tables have none such.
     rare = cache(careful)
     return lambda values, out: writer.run(values, out, lambda some, to: rare()(some, to))  # noqa: PLW0108 - compiled when it is called
@@ -52,15 +55,26 @@ def rows(table: TableSchema, format_: Format, careful: Read, find: Callable[[str
     """Return what reads the rows of records: `careful`, the generated function, or the twin, which leaves the rest to
     it.
     """
+    reader = _reader(table, format_, find)
+    return careful if reader is None else lambda values, out: reader().run(values, out, careful)
+
+
+def _reader(table: TableSchema, format_: Format, find: Callable[[str], ModuleType | None]) -> Callable[[], Any] | None:
+    """Return what makes the twin's reader of rows when the first record comes, as generated functions are made; None
+    where it is not built, or slower than these.
+    """
     module = find("record_rows")
-    if module is None:
-        return careful
     kinds_ = [_in_format(_kind_of_value(column.type), format_) for column in table.columns]
-    if kinds_.count(kinds.CALLED) * CALLED_SHARE > len(kinds_):
-        return careful
-    # Made when the first record comes, as generated functions are.
-    reader = cache(lambda: module.RowReader(_plan(table, format_, kinds_, lambda _: _itself)))
-    return lambda values, out: reader().run(values, out, careful)
+    if module is None or kinds_.count(kinds.CALLED) * CALLED_SHARE > len(kinds_):
+        return None
+    old = range(len(kinds_)) if whole_before(table) else table.key
+
+    @cache
+    def reader() -> Any:
+        plan = _plan(table, format_, kinds_, lambda _: _itself)
+        return module.RowReader(plan | {"old_columns": tuple(old), "unchanged": UNCHANGED})
+
+    return reader
 
 
 def _plan(

@@ -7,6 +7,7 @@ What has no value of C's is read by a function of the column, as elsewhere.
 from __future__ import annotations
 
 from struct import unpack_from
+from typing import Any
 
 import cython
 
@@ -42,6 +43,15 @@ SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, 
 @cython.cclass
 class RowReader(RecordReader):
     """Reads the rows of one table version, in one format."""
+
+    old_columns: tuple
+    unchanged: object
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        """`plan`: see `schemas.codecs.record_twin`. Its `old_columns` are all that is known of old rows."""
+        RecordReader.__init__(self, plan)
+        self.old_columns = plan["old_columns"]
+        self.unchanged = plan["unchanged"]
 
     @cython.cfunc
     @cython.exceptval(-1)
@@ -96,6 +106,16 @@ class RowReader(RecordReader):
     @cython.cfunc
     def _row_made(self) -> object:
         return tuple(self.row)
+
+    @cython.cfunc
+    def _old_row_made(self) -> object:
+        i: cython.Py_ssize_t
+        if len(self.old_columns) == self.count:
+            return tuple(self.row)
+        made: list = [self.unchanged] * self.count
+        for i in self.old_columns:
+            made[i] = self.row[i]
+        return tuple(made)
 
 
 @cython.cfunc

@@ -21,13 +21,17 @@ cdef class RecordReader:
     cdef Py_ssize_t end
     cdef list row
     cdef bint is_running
+    cdef bint has_row
+    cdef RecordReader rows
 
     cdef int _null(self, Py_ssize_t i) except? -1
     cdef int _number(self, Py_ssize_t i, int kind, long long n) except? -1
     cdef int _octets(self, Py_ssize_t i, int kind, const unsigned char* m, Py_ssize_t p, Py_ssize_t q) except? -1
     cdef int _called(self, Py_ssize_t i, object made, Py_ssize_t left) except? -1
     cdef object _row_made(self)
+    cdef object _old_row_made(self)
     cdef object _record(self, bytes record)
+    cdef Py_ssize_t _perhaps(self, bytes record, Py_ssize_t p, Py_ssize_t n) except? -1
     cdef bint _is_whole(self, const unsigned char* m, Py_ssize_t n) except? -1
     cdef Py_ssize_t _envelope(self, bytes record) except? -1
     cdef Py_ssize_t _row(self, bytes record, Py_ssize_t p, Py_ssize_t n) except? -1

@@ -1,8 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """From records to what a sink is given of them, by a plan of the table's columns: the way through a record.
 
-The compiled twin of functions that decoders generate: a new row that comes alone, with all its columns, in an envelope
-as our encoders write it. Whatever is otherwise is left to the caller's careful way, as in `rows`.
+The compiled twin of functions that decoders generate: rows with all their columns, in an envelope as our encoders write
+it. Whatever is otherwise is left to the caller's careful way, as in `rows`. Lines are made of new rows, and pass over
+old ones; of a row that goes the values are read.
 
 Here a record is read, Avro or JSON: its envelope, its nulls, where values end, what numbers and bytes they are. What
 becomes of a value is a subclass's: one small class for each form that a target takes (`copy_lines`, `load_lines`). Both
@@ -69,12 +70,15 @@ FIELD_BYTES = cython.declare(cython.Py_ssize_t, 64)
 DECIMAL_SIGNS_MAX = cython.declare(cython.Py_ssize_t, 12)
 """Base64 of the eight bytes that a number here has at most."""
 
-OPERATIONS = cython.declare(dict, {ord(op): op for op in "rcu"})
+OPERATIONS = cython.declare(dict, {ord(op): op for op in "rcud"})
+DELETE = cython.declare(cython.int, ord("d"))
 PAYLOAD = cython.declare(bytes, b'"payload":')
 OPENING = cython.declare(bytes, b'{"op":"')
-BEFORE = cython.declare(bytes, b'","before":null,"after":')
-SOURCE = cython.declare(bytes, b'},"unavailable":null,"source":{"version":')
-"""How envelopes of our encoders go on behind a row of which nothing is missing."""
+BEFORE = cython.declare(bytes, b'","before":')
+AFTER = cython.declare(bytes, b',"after":')
+NULL = cython.declare(bytes, b"null")
+SOURCE = cython.declare(bytes, b',"unavailable":null,"source":{"version":')
+"""How envelopes of our encoders go on behind rows of which nothing is missing."""
 NO_TRANSACTION = cython.declare(bytes, b"null}")
 TRANSACTION = cython.declare(bytes, b"}}")
 """How they end."""
@@ -93,6 +97,7 @@ class RecordReader:
         become; 0: nothing is written.
         """
         self.plan = plan
+        self.rows = plan.get("rows")
         self.growth = growth
         self.is_json = plan["is_json"]
         self.is_wrapped = plan["is_wrapped"]
@@ -126,6 +131,9 @@ class RecordReader:
         self.out = buffer
         # Each record that is read to values sets all of them.
         self.row = [None] * self.count
+        if self.rows is not None:
+            self.rows.scratch = scratch
+            self.rows.row = [None] * self.count
         self.is_running = True
         record: bytes
         made: object
@@ -142,6 +150,8 @@ class RecordReader:
         finally:
             # Of the last row, which may be large, nothing is kept: tables may be thousands.
             self.row = []
+            if self.rows is not None:
+                self.rows.row = []
             self.is_running = False
 
     @cython.cfunc
@@ -181,12 +191,18 @@ class RecordReader:
         raise Odd
 
     @cython.cfunc
+    def _old_row_made(self) -> object:
+        """Return what has become of an old row, if anything has."""
+        return None
+
+    @cython.cfunc
     def _record(self, record: bytes) -> object:
-        """Return the operation and what is made of a record; None if it is no new row alone."""
+        """Return the operation and what is made of the rows of a record; None if it is unusual."""
         m: cython.p_const_uchar = record
         n: cython.Py_ssize_t = len(record)
         p: cython.Py_ssize_t
         op: cython.int
+        old: object
         if n > RECORD_BYTES_MAX:
             return None
         if self.is_json:
@@ -194,21 +210,49 @@ class RecordReader:
             op = m[p]
             p += 1 + len(BEFORE)
         else:
-            # Behind magic and schema id: a string of one letter, no row before, a row after.
-            if n < 10 or m[5] != 2 or m[7] or m[8] != 2:
+            # Behind magic and schema id: a string of one letter.
+            if n < 10 or m[5] != 2:
                 return None
-            p, op = 9, m[6]
-        if op not in {99, 114, 117}:
+            p, op = 7, m[6]
+        if op == DELETE and self.rows is not None:
+            return self.rows._record(record)
+        if op not in {99, 100, 114, 117}:
             return None
-        self.o = 0
-        p = self._row(record, p, n)
+        p = self._perhaps(record, p, n)
+        old = self._old_row_made() if self.has_row else None
+        if self.is_json:
+            if p + len(AFTER) + len(NULL) > n or not same(m, p, AFTER, len(AFTER)):
+                return None
+            p += len(AFTER)
+        p = self._perhaps(record, p, n)
         if self.is_json:
             if p + len(SOURCE) > n or not same(m, p, SOURCE, len(SOURCE)) or not self._is_whole(m, n):
                 return None
         elif m[p]:
             # Columns are unavailable.
             return None
-        return OPERATIONS[op], None, self._row_made()
+        if op == DELETE:
+            return None if self.has_row or old is None else (OPERATIONS[op], old, None)
+        return (OPERATIONS[op], old, self._row_made()) if self.has_row else None
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _perhaps(self, record: bytes, p: cython.Py_ssize_t, n: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Take in a row that stands at `p`, or that there is none; return where that ends: Avro's before `n`."""
+        m: cython.p_const_uchar = record
+        self.o = 0
+        if self.is_json:
+            self.has_row = not same(m, p, NULL, len(NULL))
+            if not self.has_row:
+                return p + len(NULL)
+            p = self._row(record, p, n)
+            if m[p] != 125:
+                raise Odd
+            return p + 1
+        if p + 1 >= n or m[p] not in {0, 2}:
+            raise Odd
+        self.has_row = m[p] == 2
+        return self._row(record, p + 1, n) if self.has_row else p + 1
 
     @cython.cfunc
     @cython.exceptval(-1)
@@ -225,7 +269,7 @@ class RecordReader:
     @cython.cfunc
     @cython.exceptval(-1)
     def _envelope(self, record: bytes) -> cython.Py_ssize_t:
-        """Return where the envelope begins; see that it is one of a new row alone, and goes on."""
+        """Return where the envelope begins; see that it is one of rows, and goes on."""
         m: cython.p_const_uchar = record
         n: cython.Py_ssize_t = len(record)
         p: cython.Py_ssize_t = 0
@@ -236,7 +280,7 @@ class RecordReader:
                 if p < len(PAYLOAD):
                     raise Odd
                 self.schema = record[:p]
-        if p + len(OPENING) + len(BEFORE) + 2 > n or not same(m, p, OPENING, len(OPENING)):
+        if p + len(OPENING) + 1 + len(BEFORE) + len(NULL) > n or not same(m, p, OPENING, len(OPENING)):
             raise Odd
         if not same(m, p + len(OPENING) + 1, BEFORE, len(BEFORE)):
             raise Odd

@@ -67,6 +67,11 @@ def numbered(lines: Sequence[bytes], field_count: int, part: int) -> Iterator[by
     return _headed(lines, _COUNT_AND_PART(field_count + 1, 8, part))
 
 
+def each_numbered(lines: Sequence[bytes], field_count: int, first: int) -> bytes:
+    """Return the same for parts of one row each, of which `first` is the first one."""
+    return b"".join([_COUNT_AND_PART(field_count + 1, 8, part) + line for part, line in enumerate(lines, first)])
+
+
 def _headed(lines: Sequence[bytes], head: bytes) -> Iterator[bytes]:
     if not lines:
         return

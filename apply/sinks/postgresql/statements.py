@@ -15,7 +15,7 @@ from apply.batching.staged_rows import StagedRows
 from apply.sink_kinds.relational.plan import RelationalPlan, written_columns
 from apply.sinks.postgresql.catalog import TargetColumn, TargetTable
 from apply.sinks.postgresql.names import listed, quoted
-from apply.sinks.postgresql.rows import Encode, Field, LineForm, counted, line_encoder, numbered
+from apply.sinks.postgresql.rows import Encode, Field, LineForm, counted, each_numbered, line_encoder, numbered
 from apply.sinks.postgresql.types import TEXT_LIKE, Wire, direct_wire, wire_of
 from schemas.changes import Row
 from schemas.table import TableSchema
@@ -120,6 +120,10 @@ class TablePlan(RelationalPlan[StagedColumn]):
     def numbered(self, lines: Sequence[bytes], part: int) -> Iterator[bytes]:
         """Yield lines as the staging table takes them, in pieces."""
         return numbered(lines, len(self.columns), part)
+
+    def each_numbered(self, lines: Sequence[bytes], first: int) -> bytes:
+        """Return lines so, each a part of its own, from `first` on."""
+        return each_numbered(lines, len(self.columns), first)
 
     def counted(self, lines: Sequence[bytes]) -> Iterator[bytes]:
         """Yield lines of whole rows as the table itself takes them, in pieces."""

@@ -29,10 +29,8 @@ class Writer(RelationalWriter[TablePlan]):
 
     def _there(self, plan: TablePlan, stage: str, keys: Sequence[Row]) -> list[int]:
         first = self.stages.next_parts(len(keys))
-        pieces = [HEADER]
-        for n, line in enumerate(plan.delete_encoder()(keys)):
-            pieces += plan.numbered([line], first + n)
-        self._link.copy(plan.stage_copy(stage), [*pieces, TRAILER])
+        lines = plan.each_numbered(plan.delete_encoder()(keys), first)
+        self._link.copy(plan.stage_copy(stage), [HEADER, lines, TRAILER])
         return [part - first for (part,) in self._link.rows(plan.present(stage, first, len(keys)))]
 
     def _straight(self, plan: TablePlan, rows: Sequence[Row]) -> Attempt | None:

@@ -228,19 +228,24 @@ def _usual(column: Column) -> Any:
 @pytest.mark.parametrize("format_", Format)
 @pytest.mark.parametrize("find", FINDS)
 @pytest.mark.parametrize("sink", SINKS)
-def test_usual_rows_are_staged_without_a_second_reading(sink: str, find: Find, format_: Format) -> None:
+@pytest.mark.parametrize("table", [TABLES[0], TABLES[2]], ids=["key", "full"])
+def test_usual_rows_are_staged_without_a_second_reading(
+    table: TableSchema, sink: str, find: Find, format_: Format
+) -> None:
+    """Old rows beside them are passed over; those that go are read."""
     if find("records") is None:
         pytest.skip("it is not built: no compiler was there")
-    table = TABLES[0]
     encoder = compile_encoder(table, format_, replication="shop", connector="postgresql", database="shop")
     block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=3, now_us=4)
     decoder, form = compile_decoder(table, format_), _form(sink, table)
     row = tuple(_usual(column) for column in COLUMNS)
-    run = RowChanges(table, TXN, ["c", "u"], [None, None], [row, (1, *[None] * (COUNT - 1))])
+    old = [None, row if table.full_before else None, row]
+    run = RowChanges(table, TXN, ["c", "u", "d"], old, [row, (row[0], *[None] * (COUNT - 1)), None])
     values = [value or b"" for _, value in encoder.run(run, block, 5, False)[0]]
     expected: list[Any] = []
     decoder._functions["staged_by_python"](form)(values, expected)
-    assert [type(line) for _, _, line in expected] == [bytes, bytes]
+    assert [(op, before, type(line)) for op, before, line in expected[:2]] == [("c", None, bytes), ("u", None, bytes)]
+    assert expected[2][0] == "d"
     found: list[Any] = []
     stage = decoder._functions["staged_by_twin"](form, find)
     with pytest.MonkeyPatch.context() as patch:
@@ -273,18 +278,22 @@ def test_an_insert_that_nobody_could_tell_is_a_row_whoever_reads_it(sink: str, f
 
 @pytest.mark.parametrize("format_", Format)
 @pytest.mark.parametrize("find", FINDS)
-def test_usual_rows_are_read_without_a_second_reading(find: Find, format_: Format) -> None:
+@pytest.mark.parametrize("table", [TABLES[0], TABLES[2]], ids=["key", "full"])
+def test_usual_rows_are_read_without_a_second_reading(table: TableSchema, find: Find, format_: Format) -> None:
     if find("record_rows") is None:
         pytest.skip("it is not built: no compiler was there")
-    table = TABLES[0]
     encoder = compile_encoder(table, format_, replication="shop", connector="postgresql", database="shop")
     block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=3, now_us=4)
-    row = tuple(_usual(column) for column in COLUMNS)
-    values = [encoder.read(encoder.body(some), block, 5) for some in (row, (1, *[None] * (COUNT - 1)))]
+    row, nulls = tuple(_usual(column) for column in COLUMNS), (7, *[None] * (COUNT - 1))
+    run = RowChanges(table, TXN, ["u", "d"], [nulls if table.full_before else None, row], [nulls, None])
+    values = [encoder.read(encoder.body(some), block, 5) for some in (row, nulls)]
+    values += [value or b"" for _, value in encoder.run(run, block, 5, False)[0]]
     found: list[Any] = []
     read = rows(table, format_, lambda some, _: pytest.fail(f"{len(some)} were left to it"), find)
     read(values, found)
-    assert repr(found) == repr([("r", None, row), ("r", None, (1, *[None] * (COUNT - 1)))])
+    old = row if table.full_before else tuple(v if i in table.key else UNCHANGED for i, v in enumerate(row))
+    expected = [("r", None, row), ("r", None, nulls), ("u", run.before[0], nulls), ("d", old, None)]
+    assert repr(found) == repr(expected)
     assert [type(value) for value in found[0][2]] == [type(value) for value in row]
 
 

@@ -18,6 +18,7 @@ from apply.sinks.postgresql.rows import (
     Field,
     LineForm,
     counted,
+    each_numbered,
     gathered,
     line_encoder,
     numbered,
@@ -198,6 +199,13 @@ def test_large_values_go_where_their_stand_ins_are(monkeypatch: pytest.MonkeyPat
     odd = wire_of(LogicalType(Family.UUID))
     assert not LineForm((*fields, (4, odd))).streams([*families, Family.TEXT])
     assert LineForm((*fields, (4, odd))).streams([*families, Family.UUID])
+
+
+def test_parts_of_one_row_each_are_numbered_one_after_the_other() -> None:
+    made = [b"\0\0\0\1x", b"", b"\xff" * 4]
+    one_by_one = [b"".join(numbered([line], 3, part)) for part, line in enumerate(made, 7)]
+    assert each_numbered(made, 3, 7) == b"".join(one_by_one)
+    assert each_numbered([], 3, 7) == b""
 
 
 @pytest.mark.parametrize("sizes", [[300] * 9000, [10_000] * 200, [40, 900_000] * 5, [7], []])
