@@ -100,8 +100,9 @@ def test_a_hash_that_only_the_log_still_knows_is_none_either(reading: Reading) -
     assert {after for _, op, _, after in found if op == "s"} == {("w", "id", "t", "v"), ("w", "id", "t")}
 
 
-@pytest.mark.parametrize("mysql_database", ["mysql", "mysql8", "oldest_mysql"], indirect=True)
+@pytest.mark.parametrize("mysql_database", ["mysql", "mysql8"], indirect=True)
 def test_what_an_index_over_an_expression_is_kept_in_is_nobodys_column(reading: Reading) -> None:
+    """MySQL 8.0.15 logged it, under names that nobody can tell from those of other columns."""
     reading.database.execute(
         "create table a (id int primary key, t varchar(20), v int, key f ((lower(t))), unique g ((v * 2)))"
     )
