@@ -117,7 +117,10 @@ _COLUMNS = "name, price, kind, tags, flags, made, took, at, seen, big, doc, raw,
 AnyDatabase = Database | MysqlDatabase
 
 
-PAIRS = ["mariadb-postgresql", "mysql-postgresql", "mariadb-mysql", "mysql-mariadb", "mysql8-mariadb10"]
+PAIRS = [
+    *("mariadb-postgresql", "mysql-postgresql", "mariadb-mysql", "mysql-mariadb"),
+    *("mariadb10-mysql8", "mysql8-mariadb10"),
+]
 
 
 @pytest.fixture(params=PAIRS)
@@ -126,7 +129,7 @@ def pair(
     new_database: Callable[..., Database],
     new_mysql_database: Callable[[str], MysqlDatabase],
 ) -> tuple[MysqlDatabase, AnyDatabase]:
-    """A source and a target of other kinds, the last pair of older releases."""
+    """A source and a target of other kinds, the last ones of older releases."""
     source, target = request.param.split("-")
     return (
         new_mysql_database(source),

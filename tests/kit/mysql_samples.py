@@ -253,12 +253,19 @@ _MYSQL_FORMS: list[Sample] = [
                 '["' + "é" * 70_000 + '", 70000, -70000, 4294967295, 1e16, true, {"a": []}]',
             ),
             (
-                "json_array(cast('-838:59:58.000001' as time(6)), cast(-0.05 as decimal(4,2)), -9223372036854775808)",
-                '["-838:59:58.000001", -0.05, -9223372036854775808]',
+                "json_array(cast('-31:59:58.000001' as time(6)), cast(-0.05 as decimal(4,2)), -9223372036854775808)",
+                '["-31:59:58.000001", -0.05, -9223372036854775808]',
             ),
         ],
     ),
 ]
+
+_LONG_TIME = "json_array(cast('-838:59:58.000001' as time(6)))"
+_LONG_TIMES: Sample = ("json", [(_LONG_TIME, '["-838:59:58.000001"]')])
+_LONG_TIMES_OF_8: Sample = ("json", [(_LONG_TIME, '["-630:59:58.000001"]')])
+"""MySQL 8.0.31 itself keeps another time where one has 32 hours or more: it takes them for days of 32 hours, and then
+counts 24 for each. `select cast(v as char)` says the same.
+"""
 
 _LONG_VECTOR: Sample = (
     "vector(16383)",
@@ -271,5 +278,7 @@ def samples_of(database: MysqlDatabase, *, forms: bool = False) -> list[Sample]:
     common = _FORMS if forms else _BOTH
     if database.is_mariadb:
         return common + ([] if forms else _MARIADB)
-    own = common + (_MYSQL_FORMS if forms else _MYSQL)
-    return [*own, _LONG_VECTOR if forms else _VECTOR] if database.version() >= (9,) else own
+    is_8 = database.version() < (9,)
+    if not forms:
+        return [*common, *_MYSQL] if is_8 else [*common, *_MYSQL, _VECTOR]
+    return [*common, *_MYSQL_FORMS, *([_LONG_TIMES_OF_8] if is_8 else [_LONG_TIMES, _LONG_VECTOR])]

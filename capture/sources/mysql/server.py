@@ -208,8 +208,18 @@ def beginning_of_log(connection: Connection, *, by_files: bool) -> Place:
         raise no_log()
     if by_files:
         return FileOffset(first, binlog.FIRST_BYTE)
-    text = connection.value(f"select binlog_gtid_pos({literal(first)}, {binlog.FIRST_BYTE})")
-    return MariadbGtids.parse(text or "")
+    place = gtids_at(connection, first, binlog.FIRST_BYTE)
+    if place is None:
+        raise TailraceError(ErrorKind.SOURCE_CONNECTION, f"the server does not know where its log {first} begins")
+    return place
+
+
+def gtids_at(connection: Connection, file: str, offset: int) -> MariadbGtids | None:
+    """Return MariaDB's place at an offset of its log. None where it cannot tell: it reads the file up to there, and no
+    event in it that is larger than `max_allowed_packet`, though its log may have such (`Log_event::read_log_event`).
+    """
+    text = connection.value(f"select binlog_gtid_pos({literal(file)}, {offset})")
+    return None if text is None else MariadbGtids.parse(text)
 
 
 def prepared_transactions(connection: Connection) -> list[str]:

@@ -22,11 +22,10 @@ from capture.sources.mysql.catalog import Catalog, quoted
 from capture.sources.mysql.cells import CellForm
 from capture.sources.mysql.connection import Connection, connect
 from capture.sources.mysql.filters import condition
-from capture.sources.mysql.gtid import MariadbGtids
 from capture.sources.mysql.natives import parse_native
 from capture.sources.mysql.position import Place
 from capture.sources.mysql.quoting import any_table, identifier, literal
-from capture.sources.mysql.server import counts_by_files, end_of_log, no_log, revokes_in_part
+from capture.sources.mysql.server import counts_by_files, end_of_log, gtids_at, log_status, no_log, revokes_in_part
 from capture.sources.mysql.types import reader, selected
 from runtime.clock import monotonic, sleep
 from runtime.logging import get_logger
@@ -75,16 +74,36 @@ def begin_snapshot(connection: Connection, *, by_files: bool) -> Place:
         seen = _committed(connection) if by_files else end_of_log(connection, by_files=False)
         connection.run("start transaction with consistent snapshot, read only")
         return seen
-    connection.run("start transaction with consistent snapshot")
+    deadline = monotonic() + COMMIT_S
+    while True:
+        connection.run("start transaction with consistent snapshot")
+        if (place := _own_place(connection)) is not None:
+            return place
+        connection.run("commit")
+        if monotonic() > deadline:
+            raise TailraceError(
+                ErrorKind.SOURCE_CONNECTION,
+                "the server does not know its own place in the log",
+                remedy="its log's newest file has an event that is larger than max_allowed_packet: flush binary logs",
+            )
+        sleep(0.001)
+
+
+def _own_place(connection: Connection) -> Place | None:
+    """Return the place that MariaDB's snapshot belongs to; None where the server cannot tell while others commit.
+
+    Where it cannot tell at all (`gtids_at`) the log's end does, if the snapshot is there: a transaction gets its id
+    when it is written, so all that had one before the end was looked at stand before it.
+    """
     status = connection.rows("show status where variable_name like 'binlog_snapshot_%'")
-    place = {str(name).lower(): value for name, value in status}
-    file, offset = place.get("binlog_snapshot_file"), place.get("binlog_snapshot_position")
-    if not file or not offset:
+    said = {str(name).lower(): str(value or "") for name, value in status}
+    file, text = said.get("binlog_snapshot_file"), said.get("binlog_snapshot_position")
+    if not file or not text:
         raise no_log()
-    text = connection.value(f"select binlog_gtid_pos({literal(file)}, {int(offset)})")
-    if text is None:
-        raise TailraceError(ErrorKind.SOURCE_CONNECTION, "the server does not know its own place in the log")
-    return MariadbGtids.parse(text)
+    if (place := gtids_at(connection, file, int(text))) is not None:
+        return place
+    written = end_of_log(connection, by_files=False)
+    return written if log_status(connection)[:2] == [file, text] else None
 
 
 def settle(connection: Connection, table: TableSchema, begin: Callable[[Connection], Place]) -> Place:

@@ -19,9 +19,9 @@ def reading(mysql_database: MysqlDatabase) -> Iterator[Reading]:
     found.close()
 
 
-@pytest.fixture(params=["mariadb", "mysql", "oldest_mysql", "mysql-without-gtids"])
+@pytest.fixture(params=["mariadb", "mysql", "mariadb10", "oldest_mysql", "mysql-without-gtids"])
 def any_reading(request: pytest.FixtureRequest) -> Iterator[Reading]:
-    """The same, and on MySQL 8.0.15, and on MySQL without GTIDs, where positions are files and offsets."""
+    """The same, and on older ones, and on MySQL without GTIDs, where positions are files and offsets."""
     kind, _, is_without = request.param.partition("-")
     database = create_mysql_database(request.getfixturevalue(f"{kind}_server"))
     try:

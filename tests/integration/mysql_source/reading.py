@@ -20,8 +20,8 @@ from tests.kit.mysql import MysqlDatabase
 DEADLINE_S = 480.0
 SERVER_ID = 4_000_000_000
 
-ON_OLDER_TOO = pytest.mark.parametrize("mysql_database", ["mariadb", "mysql", "mysql8"], indirect=True)
-"""Also on MySQL 8.0. What differs between releases is types, statements and snapshots."""
+ON_OLDER_TOO = pytest.mark.parametrize("mysql_database", ["mariadb", "mysql", "mariadb10", "mysql8"], indirect=True)
+"""Also on the older releases that can be had. What differs between releases is types, statements and snapshots."""
 
 Flat = tuple[str, str, Row | None, Row | None]
 """Table, operation, old row, new row."""

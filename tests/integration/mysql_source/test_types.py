@@ -20,7 +20,7 @@ def test_values_arrive_as_they_were_by_full_load_and_by_log(reading: Reading) ->
 
 @pytest.mark.parametrize(
     ("mysql_database", "metadata"),
-    [*product(("mariadb", "mysql"), ("FULL", "MINIMAL")), ("mariadb", "NO_LOG")],
+    [*product(("mariadb", "mysql", "mariadb10", "mysql8"), ("FULL", "MINIMAL")), ("mariadb", "NO_LOG")],
     indirect=["mysql_database"],
 )
 def test_every_form_of_a_type_is_read_with_and_without_names_in_the_log(reading: Reading, metadata: str) -> None:
