@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from deploy.local.connect import ConnectWorker, avro_converters, json_converters
+from deploy.local.connect import ConnectWorker, json_converters
 from deploy.local.kafka import KafkaAddress
 from deploy.local.registry import RegistryServer
 from tests.integration.services import Services
 from tests.kit.debezium import DebeziumTopics, postgresql_connector
 from tests.kit.servers import Database
+from tests.works_with.jdbc_sink import CONSUMER, Captured, Left, jdbc_sink, wait_until_equal
 
 pytestmark = pytest.mark.timeout(1800)
 
-DEADLINE_S = 100.0
+NAMES = ("orders", "lines")
 ROWS = 2000
 
 TABLES = (
@@ -87,37 +87,14 @@ def test_debeziums_jdbc_sink(
         ORDERS.format(1, ROWS),
         "insert into lines select o, l, o * l from generate_series(1, 100) o, generate_series(1, 5) l",
     )
-    is_avro = format_ == "avro"
-    converters = avro_converters(registry_server) if is_avro else json_converters(schemas=True)
-    sink = jdbc_sink(replication, target, ["orders", "lines"]) | converters
-    worker = ConnectWorker(
-        tmp_path / "connect",
-        kafka_server.bootstrap,
-        [sink],
-        plugins=["debezium-jdbc", "apicurio-converter"] if is_avro else ["debezium-jdbc"],
-        settings={
-            "consumer.isolation.level": "read_committed",
-            "consumer.auto.offset.reset": "earliest",
-            "consumer.metadata.max.age.ms": 2000,
-        },
+    sink, registry = jdbc_sink(replication, target, NAMES), registry_server if format_ == "avro" else None
+    captured = Captured(tmp_path, replication, kafka_server, source, target, sink, registry=registry)
+    captured.is_read(
+        CHANGES[:4],
+        [*CHANGES[4:], ORDERS.format(ROWS + 1, ROWS + 300)],
+        EVOLUTION,
+        lambda: _left(source, target),
     )
-    settings = {"topics": {"format": format_}} | ({"registry": {"url": registry_server.url}} if is_avro else {})
-    with Services(tmp_path, replication, kafka_server, source, target, **settings) as services:
-        services.start("capture")
-        services.wait(lambda: services.status().get("phase") == "streaming", "the full load")
-        with worker:
-            _wait_until_equal(source, target, worker, services)
-            source.execute(*CHANGES[:4])
-            services.kill("capture")
-            source.execute(*CHANGES[4:], ORDERS.format(ROWS + 1, ROWS + 300))
-            services.start("capture")
-            _wait_until_equal(source, target, worker, services)
-            # Killed, it reads again what it had not noted as read.
-            worker.kill()
-            source.execute(*EVOLUTION)
-            worker.restart()
-            _wait_until_equal(source, target, worker, services)
-        assert services.stop("capture") == 0, services.log_tail("capture")
 
 
 def test_ours_goes_on_where_the_sink_stands(
@@ -129,19 +106,19 @@ def test_ours_goes_on_where_the_sink_stands(
     insert = ORDERS.replace(" n * 1e20 + 0.5,", "")
     source.execute(insert.format(1, ROWS), "insert into lines select n, 1, n from generate_series(1, 500) n")
     converters = json_converters(schemas=True)
-    sink = jdbc_sink(replication, target, ["orders", "lines"]) | converters
+    sink = jdbc_sink(replication, target, NAMES) | converters
     worker = ConnectWorker(
         tmp_path / "connect",
         kafka_server.bootstrap,
         [postgresql_connector(replication, source, **converters), sink],
         plugins=["debezium-postgres", "debezium-jdbc"],
-        settings={"consumer.auto.offset.reset": "earliest", "consumer.metadata.max.age.ms": 2000},
+        settings=CONSUMER,
     )
     topics = DebeziumTopics(replication, "json-with-schema", {"start_group": f"connect-{sink['name']}"})
     with worker, Services(tmp_path, f"{replication}-applied", kafka_server, topics, target) as services:
-        _wait_until_equal(source, target, worker, services)
+        wait_until_equal(_left(source, target), worker, services)
         source.execute(*CHANGES[1:])
-        _wait_until_equal(source, target, worker, services)
+        wait_until_equal(_left(source, target), worker, services)
         worker.stop_connector(str(sink["name"]))
         # What the sink has done is not done again, else this row would be back.
         target.execute("delete from orders where id = 1000")
@@ -153,50 +130,23 @@ def test_ours_goes_on_where_the_sink_stands(
         services.wait(lambda: target.rows("select from orders where id = 200000") != [], "what the sink has not done")
         assert target.rows("select from orders where id = 1000") == []
         source.execute("delete from orders where id = 1000")
-        _wait_until_equal(source, target, worker, services)
+        wait_until_equal(_left(source, target), worker, services)
         assert services.said("apply", "begins at another group's offsets"), services.log_tail("apply")
         assert services.stop("apply") == 0, services.log_tail("apply")
 
 
-def jdbc_sink(
-    replication: str, target: Database, tables: list[str], schema: str = "public"
-) -> dict[str, str | int | bool]:
-    """Return the properties of a sink that makes tables of the same names as those of a source's schema."""
-    address = target.address
-    return {
-        "name": f"sink-{replication}",
-        "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
-        "tasks.max": 1,
-        "topics": ",".join(f"{replication}.{schema}.{table}" for table in tables),
-        "connection.url": f"jdbc:postgresql://{address.host}:{address.port}/{target.name}",
-        "connection.username": address.user,
-        "connection.password": str(address.password),
-        "insert.mode": "upsert",
-        "delete.enabled": True,
-        "primary.key.mode": "record_key",
-        "schema.evolution": "basic",
-        "collection.name.format": "${source.table}",
-        "use.time.zone": "UTC",
-    }
-
-
-def _wait_until_equal(source: Database, target: Database, worker: ConnectWorker, services: Services) -> None:
-    """Wait until the target has the source's rows, in all columns that the source has."""
-    columns = {table: _columns(source, table) for table in ("orders", "lines")}
+def _left(source: Database, target: Database) -> Left:
+    """Compare with the source's rows, as they are now, in all columns that the source has."""
+    columns = {table: _columns(source, table) for table in NAMES}
     expected = {table: _rows(source, table, names, 0) for table, names in columns.items()}
-    deadline = time.monotonic() + DEADLINE_S
-    while True:
+
+    def left() -> Sequence[object]:
         there = {table: _columns(target, table) for table in columns}
-        if all(set(names) <= set(there[table]) for table, names in columns.items()):
-            left = {t: _unequal(expected[t], _rows(target, t, names, 1)) for t, names in columns.items()}
-            if not any(left.values()):
-                return
-        else:
-            left = {table: [(f"only {there[table]}",)] for table in there}
-        worker.check()
-        services.wait(lambda: True, "the services run")
-        assert time.monotonic() < deadline, f"{left}\n{worker.log.read_text()[-3000:]}"
-        time.sleep(0.5)
+        if not all(set(names) <= set(there[table]) for table, names in columns.items()):
+            return [f"{table} has only {names}" for table, names in there.items()]
+        return [row for t, names in columns.items() for row in _unequal(expected[t], _rows(target, t, names, 1))]
+
+    return left
 
 
 def _columns(database: Database, table: str) -> list[str]:

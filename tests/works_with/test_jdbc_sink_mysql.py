@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 
-from deploy.local.connect import ConnectWorker, avro_converters, json_converters
 from deploy.local.kafka import KafkaAddress
 from deploy.local.registry import RegistryServer
-from tests.integration.services import Services
 from tests.kit.debezium import differences
 from tests.kit.debezium_mysql import CHANGES, SNAPSHOT, TABLES, source_rows, target_rows
 from tests.kit.mysql import MysqlDatabase
 from tests.kit.servers import Database
-from tests.works_with.test_jdbc_sink import jdbc_sink
+from tests.works_with.jdbc_sink import Captured, Left, jdbc_sink
 
 pytestmark = [pytest.mark.flaky(reruns=0), pytest.mark.timeout(1800)]
 
-DEADLINE_S = 300.0
 KEYED = ("things", "pairs")
 """The sink finds rows by their keys."""
 
@@ -43,49 +39,13 @@ def test_debeziums_jdbc_sink_reads_what_was_captured_of_mysql(
     """MySQL's in JSON with schema, MariaDB's in Avro."""
     source, target = mysql_database, target_database
     source.execute(*TABLES, *SNAPSHOT)
-    is_avro = source.is_mariadb
-    converters = avro_converters(registry_server) if is_avro else json_converters(schemas=True)
-    sink = jdbc_sink(replication, target, [*KEYED], source.name) | converters
-    worker = ConnectWorker(
-        tmp_path / "connect",
-        kafka_server.bootstrap,
-        [sink],
-        plugins=["debezium-jdbc", "apicurio-converter"] if is_avro else ["debezium-jdbc"],
-        settings={
-            "consumer.isolation.level": "read_committed",
-            "consumer.auto.offset.reset": "earliest",
-            "consumer.metadata.max.age.ms": 2000,
-        },
-    )
-    settings = (
-        {"topics": {"format": "avro"}, "registry": {"url": registry_server.url}}
-        if is_avro
-        else {"topics": {"format": "json-with-schema"}}
-    )
-    with Services(tmp_path, replication, kafka_server, source, target, **settings) as services:
-        services.start("capture")
-        services.wait(lambda: services.status().get("phase") == "streaming", "the full load")
-        with worker:
-            _wait_until_equal(source, target, worker, services)
-            source.execute(*CHANGES[:3])
-            services.kill("capture")
-            source.execute(*CHANGES[3:6])
-            services.start("capture")
-            _wait_until_equal(source, target, worker, services)
-            # Killed, it reads again what it had not noted as read.
-            worker.kill()
-            source.execute(*LATER)
-            worker.restart()
-            _wait_until_equal(source, target, worker, services)
-        assert services.stop("capture") == 0, services.log_tail("capture")
+    sink = jdbc_sink(replication, target, KEYED, source.name)
+    registry = registry_server if source.is_mariadb else None
+    captured = Captured(tmp_path, replication, kafka_server, source, target, sink, registry=registry)
+    captured.is_read(CHANGES[:3], CHANGES[3:6], LATER, lambda: _left(source, target))
 
 
-def _wait_until_equal(source: MysqlDatabase, target: Database, worker: ConnectWorker, services: Services) -> None:
+def _left(source: MysqlDatabase, target: Database) -> Left:
     rows = source_rows(source)
     expected = {table: rows[table] for table in KEYED}
-    deadline = time.monotonic() + DEADLINE_S
-    while left := list(differences(expected, target_rows(target, "public"))):
-        worker.check()
-        services.wait(lambda: True, "the services run")
-        assert time.monotonic() < deadline, f"{left}\n{worker.log.read_text()[-3000:]}"
-        time.sleep(0.5)
+    return lambda: list(differences(expected, target_rows(target, "public")))
