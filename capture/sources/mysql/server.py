@@ -24,6 +24,10 @@ from schemas.position import Position
 ANSWER_S = 60.0
 """How long the server may take to find a place in its log."""
 
+HEAD_EVENTS = 20
+"""More than a file of the log begins with: its format, its key, the ids before it, and a checkpoint for each older file
+that holds something uncommitted."""
+
 _GRANTED = re.compile(r"(GRANT|REVOKE) (.+?) ON (\*|`(?:[^`]|``)+`)\.\* (?:TO|FROM) ", re.DOTALL)
 """A line of `show grants` on all databases, or on one."""
 _WILD = {"_": ".", "%": ".*"}
@@ -220,6 +224,14 @@ def gtids_at(connection: Connection, file: str, offset: int) -> MariadbGtids | N
     """
     text = connection.value(f"select binlog_gtid_pos({literal(file)}, {offset})")
     return None if text is None else MariadbGtids.parse(text)
+
+
+def follows_on(connection: Connection, file: str) -> bool:
+    """Tell whether MariaDB has committed all that stands in files of its log before one in which nothing is committed
+    yet: a binlog checkpoint names the first file that a server would have to look at after a crash.
+    """
+    events = connection.rows(f"show binlog events in {literal(file)} limit {HEAD_EVENTS}")
+    return any(event[2] == "Binlog_checkpoint" and event[5] == file for event in events)
 
 
 def prepared_transactions(connection: Connection) -> list[str]:

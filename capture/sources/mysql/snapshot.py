@@ -17,7 +17,7 @@ from functools import partial
 
 from capture.full_load.chunk_reader import ChunkReader
 from capture.source import Chunk
-from capture.sources.mysql import segments
+from capture.sources.mysql import binlog, segments
 from capture.sources.mysql.catalog import Catalog, quoted
 from capture.sources.mysql.cells import CellForm
 from capture.sources.mysql.connection import Connection, connect
@@ -25,7 +25,15 @@ from capture.sources.mysql.filters import condition
 from capture.sources.mysql.natives import parse_native
 from capture.sources.mysql.position import Place
 from capture.sources.mysql.quoting import any_table, identifier, literal
-from capture.sources.mysql.server import counts_by_files, end_of_log, gtids_at, log_status, no_log, revokes_in_part
+from capture.sources.mysql.server import (
+    counts_by_files,
+    end_of_log,
+    follows_on,
+    gtids_at,
+    log_status,
+    no_log,
+    revokes_in_part,
+)
 from capture.sources.mysql.types import reader, selected
 from runtime.clock import monotonic, sleep
 from runtime.logging import get_logger
@@ -84,13 +92,18 @@ def begin_snapshot(connection: Connection, *, by_files: bool) -> Place:
             raise TailraceError(
                 ErrorKind.SOURCE_CONNECTION,
                 "the server does not know its own place in the log",
-                remedy="its log's newest file has an event that is larger than max_allowed_packet: flush binary logs",
+                remedy="see whether commits wait for a semi-synchronous replica; where the log's newest file has "
+                "an event that is larger than max_allowed_packet: flush binary logs",
             )
-        sleep(0.001)
+        sleep(0.01)
 
 
 def _own_place(connection: Connection) -> Place | None:
     """Return the place that MariaDB's snapshot belongs to; None where the server cannot tell while others commit.
+
+    At the beginning of a file of the log the snapshot's place is told to be there before what filled the last file is
+    committed (`MYSQL_BIN_LOG::trx_group_commit_leader`): a moment, or with semi-synchronous replication that waits
+    `AFTER_SYNC` until a replica answers.
 
     Where it cannot tell at all (`gtids_at`) the log's end does, if the snapshot is there: a transaction gets its id
     when it is written, so all that had one before the end was looked at stand before it.
@@ -101,7 +114,9 @@ def _own_place(connection: Connection) -> Place | None:
     if not file or not text:
         raise no_log()
     if (place := gtids_at(connection, file, int(text))) is not None:
-        return place
+        begun = gtids_at(connection, file, binlog.FIRST_BYTE)
+        is_first = begun is not None and begun.size == place.size
+        return None if is_first and not follows_on(connection, file) else place
     written = end_of_log(connection, by_files=False)
     return written if log_status(connection)[:2] == [file, text] else None
 

@@ -66,3 +66,36 @@ def test_rows_of_a_table_without_a_key_come_once_while_they_are_written(database
         later = [row for change in changes if not seen.sees(change.txn) for row in change.after if row is not None]
         assert sorted(rows + later) == sorted(written)
     reading.close()
+
+
+@pytest.fixture(params=["mariadb", "mariadb10"])
+def semi_synchronous(request: pytest.FixtureRequest) -> Iterator[MysqlDatabase]:
+    """A database whose commits wait for a replica that is not there, after they have filled a file of the log."""
+    found = create_mysql_database(request.getfixturevalue(f"{request.param}_server"))
+    names = ["max_binlog_size", *(f"rpl_semi_sync_master_{name}" for name in ("wait_point", "timeout", "enabled"))]
+    before = found.rows(f"select {', '.join(f'@@global.{name}' for name in names)}")[0]
+    found.execute("create table bag (v longtext)")
+    for name, value in zip(names, ("4096", "'AFTER_SYNC'", "2000", "1"), strict=True):
+        found.execute(f"set global {name} = {value}")
+    yield found
+    for name, was in zip(names, before, strict=True):
+        found.execute(f"set global {name} = {was if str(was).isdigit() else repr(was)}")
+    drop_mysql_database(found)
+
+
+def test_what_fills_a_file_of_the_log_is_in_no_snapshot_before_it_is_committed(semi_synchronous: MysqlDatabase) -> None:
+    database = semi_synchronous
+    reading = Reading(database)
+    ((begun,),) = database.rows("select @@global.gtid_binlog_pos")
+    writer = threading.Thread(target=database.execute, args=(f"insert into bag values (repeat('x', {1 << 16}))",))
+    writer.start()
+    while database.rows("select @@global.gtid_binlog_pos") == [[begun]]:
+        pass
+    (table,) = reading.tables
+    rows = reading.rows(table)
+    seen = reading.reader.snapshot()
+    writer.join()
+    changes = [change for change in reading.changes() if isinstance(change, RowChanges)]
+    assert len(changes) == 1
+    assert len(rows) == seen.sees(changes[0].txn)
+    reading.close()
