@@ -22,7 +22,7 @@ from typing import Any
 
 import orjson
 
-from capture.full_load.state import PARTED_VERSION, LoadState, TableLoad
+from capture.full_load.state import AGAIN_VERSION, LoadState, TableLoad
 from capture.publishing.transactions import Transactions
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import read_all
@@ -156,7 +156,7 @@ def _take(checkpoint: Checkpoint, key: Any, value: bytes) -> int | None:
             answers = {str(identifier): str(answer) for identifier, answer in document.get("answers", {}).items()}
             checkpoint.signals = {"next": _whole(document.get("next", 0)), "answers": answers}
         case ["load", schema, table]:
-            checkpoint.plans[TableName(schema, table)] = document = _document(value, PARTED_VERSION)
+            checkpoint.plans[TableName(schema, table)] = document = _document(value, AGAIN_VERSION)
             LoadState(document["state"])
         case ["progress", schema, table]:
             checkpoint.progress[TableName(schema, table)] = _document(value)

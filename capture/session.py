@@ -18,6 +18,7 @@ from capture.commit_pacing import CommitPacing
 from capture.full_load.limits import why_not
 from capture.full_load.loader import Loader
 from capture.full_load.loading import Loading
+from capture.full_load.rests import Rests
 from capture.full_load.state import LoadState, TableLoad
 from capture.full_load.window import Horizon
 from capture.full_load.worker import Worker
@@ -71,11 +72,9 @@ class Session:
     def __init__(
         self, settings: Settings, dependencies: Dependencies, checkpoint: Checkpoint, catalogue: Catalogue
     ) -> None:
-        self._settings = settings
+        self._settings, self._checkpoint, self._catalogue = settings, checkpoint, catalogue
         source, producer, topics = dependencies.source, dependencies.producer, dependencies.topics
         self._source, self._producer, self._topics = source, producer, topics
-        self._checkpoint = checkpoint
-        self._catalogue = catalogue
         self._monotonic, self._limits = dependencies.monotonic, dependencies.limits
         self._horizon = Horizon(checkpoint.earlier)
         self.publisher = Publisher(
@@ -110,14 +109,15 @@ class Session:
         self._gone = catalogue.to_announce()  # as a committed transaction says
         self._pacing = CommitPacing(settings.capture.commit_interval_ms / 1000, dependencies.monotonic())
         self._is_drained = False  # of the log: the last look at it brought no row
-        self.bounds = Bounds(lambda: self.position, lambda: self.loading.is_idle)
+        self.rests = Rests(self.loading, self.publisher.feeds, dependencies.monotonic)
+        self.bounds = Bounds(lambda: self.position, lambda: self.rests.are_over)
         self._handlers: dict[type, Callable[[Any], None]] = {
             RowChanges: self._on_rows,
             Begin: self._on_begin,
             Commit: self._on_commit,
             Heartbeat: self._on_heartbeat,
             Truncate: self._on_truncate,
-            SchemaChange: lambda change: self.changes.follow(change, self.position),
+            SchemaChange: self._on_schema_change,
             LogMessage: self._on_message,
         }
         self.position = checkpoint.position
@@ -156,6 +156,7 @@ class Session:
             self.bounds.stop.commit = source.parse_position(stop_at).commit
         self._find_place(tables, in_force)
         self._take_up(tables, in_force)
+        self.rests.restore()
         self._loader.release_idle()
         if stop_at == "now":
             self.bounds.stop.commit = source.current_position().commit
@@ -227,6 +228,7 @@ class Session:
                 self._read(timeout_s)
             if self.loading.holds_transaction or not self._limits.met(publisher):
                 self.loading.step(self.position.commit, self._limits.rows)
+            self.rests.step(self.position.commit)
             if publisher.is_mark_due:
                 publisher.mark()
             for load in self.loading.stale_loads(self.position.commit):
@@ -274,7 +276,7 @@ class Session:
             return False
         if self.bounds.stop.commit is not None:
             return self.bounds.stop.is_met
-        return self._settings.mode is Mode.FULL_LOAD and (self.loading.is_idle or self.loading.stuck is not None)
+        return self._settings.mode is Mode.FULL_LOAD and (self.rests.are_over or self.loading.stuck is not None)
 
     @property
     def owes_records(self) -> bool:
@@ -434,6 +436,10 @@ class Session:
 
     def _on_heartbeat(self, change: Heartbeat) -> None:
         self.position = max(self.position, change.position)
+
+    def _on_schema_change(self, change: SchemaChange) -> None:
+        if not (change.is_rewritten and self.rests.written(change.name, self.position.commit)):
+            self.changes.follow(change, self.position)
 
     def _on_message(self, change: LogMessage) -> None:
         if change.txn is not None:

@@ -183,6 +183,7 @@ class SchemaChange:
     is_applied: bool = False
     """Whether an applier has done it, after the side that the targets are on: they have it already. With both versions,
     whichever they are: so is what comes next of the table."""
+    is_rewritten: bool = False  # With both versions the same: rows have changed that the log does not name.
 
 
 @dataclass(slots=True)

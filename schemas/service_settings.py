@@ -30,8 +30,8 @@ class CaptureSettings(Section):
     load_attempts: Annotated[int, Field(ge=1, le=1000)] = 5
     """How often the reading of one chunk is tried."""
     table_errors: TableErrorPolicy = TableErrorPolicy.SUSPEND
-    """A table that cannot be loaded as things are: rules do not fit it, or rights are lacking. `suspend`: its load
-    stands still and is tried again, its changes and all other tables go on; or `stop`."""
+    """A table that cannot be loaded as things are: rules do not fit it, rights are lacking, or a value cannot be read.
+    `suspend`: its load stands still and is tried again, its changes and all other tables go on; or `stop`."""
     suspended_retry_s: Annotated[int, Field(ge=1, le=86_400)] = 30
     """How often a load that stands still is tried again."""
     window_keys_max: Annotated[int, Field(ge=1000, le=100_000_000)] = 500_000

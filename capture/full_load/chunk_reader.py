@@ -53,10 +53,15 @@ class ReadForm:
         try:
             return list(map(self._decode, packets))
         except _UNREADABLE as error:
-            raise _unreadable(error, self._table) from error
+            raise _unreadable(error, self._table, self._culprit(packets)) from error
         except TailraceError as error:
             error.table = str(self._table.name)
+            error.message = _said_of(self._culprit(packets), error.message)
             raise
+
+    def _culprit(self, _packets: Sequence[Any]) -> str | None:
+        """Return the name of a column that holds what cannot be read; None where nothing tells."""
+        return None
 
     def take_out(self, message: bytes | FiledMessage, least: int) -> tuple[bytes, list[LargeValue]]:
         """See `schemas.row_forms.WrittenForm`."""
@@ -253,7 +258,14 @@ def _batches(form: CopiedForm, runs: Iterable[list[bytes] | FiledMessage], batch
                 batches.pop()
 
 
-def _unreadable(error: Exception, table: TableSchema) -> TailraceError:
+def _unreadable(error: Exception, table: TableSchema, column: str | None = None) -> TailraceError:
     return TailraceError(
-        ErrorKind.DECODE, f"a row that was read cannot be decoded ({type(error).__name__})", table=str(table.name)
+        ErrorKind.DECODE,
+        _said_of(column, f"a row that was read cannot be decoded ({type(error).__name__})"),
+        remedy="correct the row, or leave the table or the column out; its load goes on by itself then",
+        table=str(table.name),
     )
+
+
+def _said_of(column: str | None, message: str) -> str:
+    return message if column is None else f"column {column}: {message}"

@@ -92,6 +92,8 @@ class Loader:
         """Whether the last `pump` met an answer of some loader."""
         self.on_looked: Callable[[Snapshot], None] = lambda _: None
         """Called with a snapshot that was taken for no chunk."""
+        self.on_broken: Callable[[TableLoad], None] = lambda _: None
+        """Called with a load of which a chunk is out in part, and cannot be read to its end: it begins again."""
 
     @property
     def is_idle(self) -> bool:
@@ -290,7 +292,10 @@ class Loader:
         if not failed:
             return
         first = failed[0]
-        if first.begun:
+        if first.begun and self.retries.suspends(error, is_of_all=is_of_all):
+            self.on_broken(first.load)
+            self._alone.add(first.load.name)
+        elif first.begun:
             # Rows of it are out: only an abort takes them back (or, without a key, a truncate at the next start).
             raise TailraceError(
                 ErrorKind.SOURCE_CONNECTION,

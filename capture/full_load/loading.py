@@ -24,7 +24,7 @@ from runtime.logging import get_logger
 from schemas.bundles import Bundle
 from schemas.changes import RowChanges, Transaction
 from schemas.errors import TailraceError
-from schemas.mappings.segments import leaves_key, loads_part, rule_of
+from schemas.mappings.segments import loads_part, rule_of
 from schemas.settings import Settings
 from schemas.signals import Bound
 from schemas.table import TableName, TableSchema
@@ -57,6 +57,7 @@ class Loading:
         loader.retries.on_stale = self.on_stale
         loader.retries.on_suspended = self.on_suspended
         loader.on_looked = self.on_looked
+        loader.on_broken = lambda load: self.cut_again(publisher.feeds[load.name], self._reached)
         self._source_end, self._unseen = source_end, unseen
         self._window_keys_max = settings.capture.window_keys_max
         self._state_directory = settings.capture.state_directory
@@ -65,7 +66,7 @@ class Loading:
         self._plans: set[TableName] = set()
         self._progress: set[TableName] = set()
         self._stale: dict[TableName, TableLoad] = {}
-        self._published_count = self._window_keys = self._closed_count = 0
+        self._published_count = self._window_keys = self._closed_count = self._reached = 0
         self.loads: dict[TableName, TableLoad] = {}
         """Every table that is or was loaded."""
         self.completed: list[TableLoad] = []
@@ -239,6 +240,10 @@ class Loading:
             self._loader.cancel(load.name)
             self._watch(feed, load)
 
+    def note(self, load: TableLoad) -> None:
+        """Let the checkpoint say what a load is now."""
+        self._plans.add(load.name)
+
     def forget(self, name: TableName) -> None:
         """The table is gone."""
         if self.loads.pop(name, None) is not None:
@@ -276,6 +281,7 @@ class Loading:
         """
         if self._loader.is_idle:
             return
+        self._reached = reached
         for load in self._loader.pump(reached):
             self._plans.add(load.name)
             hit("capture.load.planned")
@@ -422,19 +428,12 @@ class Loading:
         self.completed.append(load)
         log.info("table loaded", table=str(load.name), rows=load.row_count, generation=load.generation)
 
-    def _moves_rows(self, load: TableLoad) -> bool:
-        """Tell whether rows may leave their segment without another key: as rules say, or said when it was cut."""
-        inside = load.table.source_form
-        cut = [chunk.segment for chunk in load.chunks if chunk.segment is not None]
-        key = set(inside.key_names)
-        return leaves_key(rule_of(self._load_rules, inside), inside) or any(not key.issuperset(s.columns) for s in cut)
-
     def _watch(self, feed: Feed, load: TableLoad) -> None:
         # What was changed before is remembered nowhere: chunks must see it.
         self._horizon.raise_barrier(load.name, load.unseen)
         feed.let_go_held_back()
         feed.window = self._window(load) if feed.table.key else None
-        feed.wants_whole = bool(feed.table.key) and self._moves_rows(load)
+        feed.wants_whole = bool(feed.table.key) and load.moves_rows(self._load_rules)
         if not feed.table.key:
             feed.held_back = HeldBack(feed.table, self._state_directory)
 

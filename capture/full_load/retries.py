@@ -18,7 +18,7 @@ REJECTED_PAUSE_MAX_S = 16.0
 LOCKED_PAUSE_S = 2.0
 """Between two waits for a lock: others that a loader has to read come in between."""
 
-_OF_ONE_TABLE = frozenset({ErrorKind.CONFIGURATION, ErrorKind.PREREQUISITE})
+_OF_ONE_TABLE = frozenset({ErrorKind.CONFIGURATION, ErrorKind.PREREQUISITE, ErrorKind.DECODE})
 """What an operator mends for one table: the others are loaded meanwhile."""
 
 
@@ -52,19 +52,32 @@ class Retries:
         `is_of_all`: it is no matter of this table.
         """
         load.waits_for = None
-        suspends = self._settings.table_errors is TableErrorPolicy.SUSPEND
-        if error.kind in _OF_ONE_TABLE and suspends and not is_of_all:
-            load.suspension = error
-            load.not_before_s = self._monotonic() + self._settings.suspended_retry_s
-            log.error("load of a table suspended", table=str(load.name), reason=str(error))
-            self.on_suspended(load)
+        if self.suspends(error, is_of_all=is_of_all):
+            self._suspend(load, error)
             return
         load.attempts += 1
         # A table whose columns are no longer the known ones waits for the log, which tells the new ones at their place.
-        retriable = error.action is Action.RETRY or error.kind is ErrorKind.SOURCE_SCHEMA
-        if not retriable or load.attempts >= self._settings.load_attempts:
+        is_stale = error.kind is ErrorKind.SOURCE_SCHEMA
+        if not (is_stale or error.action is Action.RETRY) or load.attempts >= self._settings.load_attempts:
+            if is_stale and self._suspends and not is_of_all:
+                self._suspend(load, error)
+                return
             raise error
         load.not_before_s = self._monotonic() + RETRY_PAUSE_S * 2 ** min(load.attempts, 6)
-        if error.kind is ErrorKind.SOURCE_SCHEMA:
+        if is_stale:
             self.on_stale(load)
         log.warning("chunk will be read again", table=str(load.name), attempts=load.attempts, reason=str(error))
+
+    def suspends(self, error: TailraceError, *, is_of_all: bool) -> bool:
+        """Tell whether a load stands still for an error, whatever came before it."""
+        return error.kind in _OF_ONE_TABLE and self._suspends and not is_of_all
+
+    @property
+    def _suspends(self) -> bool:
+        return self._settings.table_errors is TableErrorPolicy.SUSPEND
+
+    def _suspend(self, load: TableLoad, error: TailraceError) -> None:
+        load.suspension = error
+        load.not_before_s = self._monotonic() + self._settings.suspended_retry_s
+        log.error("load of a table suspended", table=str(load.name), reason=str(error))
+        self.on_suspended(load)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 from capture.source import Chunk
 from schemas.changes import Transaction
 from schemas.errors import ErrorKind, TailraceError
-from schemas.mappings.segments import Segment
+from schemas.mappings.segments import Segment, leaves_key, rule_of
+from schemas.mappings.table_settings_rule import TableSettingsRule
 from schemas.table import TableName, TableSchema
 
 CHUNKS_MAX = 1 << 24
@@ -22,6 +23,9 @@ SEGMENTED_VERSION = 2
 PARTED_VERSION = 3
 """The form of a plan behind which partitions are to be loaded: an earlier release would forget them. (Of one that is of
 partitions alone it loads the whole, or goes on with the segments.)"""
+
+AGAIN_VERSION = 4
+"""The form of a plan behind which the table is to be loaded from nothing: an earlier release would forget that."""
 
 TOLD_MAX = 3
 """Of transactions that are waited for, in status."""
@@ -63,6 +67,8 @@ class TableLoad:
     """The partitions that are loaded alone, since they brought rows along; empty: all there is."""
     later: tuple[int, ...] = ()
     """Partitions that are to be loaded so when the rest is."""
+    again: bool = False
+    """Whether it is to be loaded from nothing once it is loaded and has rested: see `rests`."""
     unseen: tuple[Transaction, ...] = ()
     """Transactions that every snapshot of it must see: what they did may be published."""
     rejections: int = 0
@@ -80,6 +86,13 @@ class TableLoad:
     def is_complete(self) -> bool:
         """Whether all chunks are published."""
         return self.state is not LoadState.PLANNED and len(self.done) == len(self.chunks)
+
+    def moves_rows(self, rules: Sequence[TableSettingsRule]) -> bool:
+        """Tell whether rows may leave their segment without another key: as rules say, or said when it was cut."""
+        inside = self.table.source_form
+        cut = [chunk.segment for chunk in self.chunks if chunk.segment is not None]
+        key = set(inside.key_names)
+        return leaves_key(rule_of(rules, inside), inside) or any(not key.issuperset(s.columns) for s in cut)
 
     def begin_again(self, table: TableSchema, reached: int, parts: tuple[int, ...] = ()) -> None:
         """Forget all progress: every row, or those of `parts`, is published again, behind what was published of it up
@@ -110,10 +123,12 @@ class TableLoad:
 
     def plan_document(self) -> dict[str, Any]:
         """Return what changes seldom: state, generation and the chunks."""
-        version = PARTED_VERSION if self.later else 1
+        version = AGAIN_VERSION if self.again else PARTED_VERSION if self.later else 1
         document: dict[str, Any] = {"version": version, "state": str(self.state), "generation": self.generation}
         document["chunks"] = []
         document |= {name: list(numbers) for name in ("parts", "later") if (numbers := getattr(self, name))}
+        if self.again:
+            document["again"] = True
         if self.unseen:
             document["unseen"] = [txn.xid for txn in self.unseen]
         if self.state is not LoadState.LOADING:
@@ -153,6 +168,7 @@ class TableLoad:
     def _of(cls, table: TableSchema, plan: dict[str, Any], progress: dict[str, Any] | None) -> TableLoad:
         load = cls(table, generation=plan["generation"], state=LoadState(plan["state"]))
         load.parts, load.later = (_numbers(plan.get(name, [])) for name in ("parts", "later"))
+        load.again = bool(plan.get("again"))
         load.unseen = tuple(map(unseen_transaction, _numbers(plan.get("unseen", []))))
         segments = [Segment.read(segment) for segment in plan.get("segments", [])]
         load.chunks = [

@@ -38,6 +38,10 @@ MAY_BE_IGNORED = 0x80
 
 ARTIFICIAL = 0x20
 """Flag of an event that is not in the log but made up for the reader."""
+THREAD_SPECIFIC = 0x4
+"""Flag of a statement that depends on its session, as those do that open a temporary table (MySQL source documentation,
+`LOG_EVENT_THREAD_SPECIFIC_F`). A routine's statements have it from those before them.
+"""
 
 _Q_SQL_MODE, _Q_CHARSET, _Q_CATALOG = 1, 4, 6
 """Status variables of a query."""
@@ -89,6 +93,10 @@ class Query(NamedTuple):
     """The session's, as bits: how the text is to be read."""
     collation: int = 0
     """Number of one of that charset; 0: the event does not tell."""
+    is_of_session: bool = False
+    """Whether it may be about a temporary table."""
+    session: tuple[int, int] = (0, 0)
+    """The numbers of the server and, there, of the session."""
 
     def text(self, charset_of: Callable[[int], str] | None = None) -> str:
         """Decode the text, by the charset that a collation has. What cannot be is replaced: only words matter."""

@@ -17,6 +17,7 @@ from capture.sources.mysql import queries
 from capture.sources.mysql.connection import Cells, Connection
 from capture.sources.mysql.natives import Charsets, of_catalogue, parse_native
 from capture.sources.mysql.quoting import identifier, literal
+from capture.sources.mysql.rights import read_in_part
 from capture.sources.mysql.types import logical_type, reader
 from schemas.errors import ErrorKind, TailraceError
 from schemas.selection import Selection
@@ -49,6 +50,8 @@ class RelationFacts:
     """The storage engine."""
     row_estimate: int
     comment: str | None
+    is_partial: bool = False
+    """Whether it is a table of which the user may not read all columns: the catalogue shows no others."""
 
     @property
     def is_table(self) -> bool:
@@ -86,7 +89,7 @@ class Catalog:
         rows = self._connection().rows(queries.TABLES.format(condition=""))
         found = [_relation(row) for row in rows]
         selected = (r for r in found if selection.takes(r.name) or (r.is_view and views.takes(r.name)))
-        return sorted(selected, key=lambda r: r.name)
+        return self._marked(sorted(selected, key=lambda r: r.name))
 
     def names(self) -> list[TableName]:
         """Return the names of all relations, selected or not."""
@@ -140,16 +143,25 @@ class Catalog:
 
     def find_table(self, name: TableName) -> TableSchema | None:
         """Return one table as it is now, or None where it is gone, or cannot be captured."""
-        tables = self.read_tables([r for r in self._find(name) if r.is_table])
+        tables = self.read_tables(capturable(self._find(name)))
         return tables[0] if tables else None
 
     def is_versioned(self, name: TableName) -> bool:
         """Tell whether a table keeps its history now."""
         return any(r.is_versioned for r in self._find(name))
 
+    def is_partial(self, name: TableName) -> bool:
+        """Tell whether the user may not read all columns of a table."""
+        return any(r.is_partial for r in self._find(name))
+
     def _find(self, name: TableName) -> list[RelationFacts]:
         condition = f" and table_schema = {literal(name.schema)} and table_name = {literal(name.table)}"
-        return [*map(_relation, self._connection().rows(queries.TABLES.format(condition=condition)))]
+        rows = self._connection().rows(queries.TABLES.format(condition=condition))
+        return self._marked([*map(_relation, rows)])
+
+    def _marked(self, relations: list[RelationFacts]) -> list[RelationFacts]:
+        partial = read_in_part(self._connection(), [r.name for r in relations if r.is_table])
+        return [replace(r, is_partial=True) if r.name in partial else r for r in relations]
 
     def natives(self, name: TableName) -> dict[str, str]:
         """Return the native types of a table's columns as they are now; empty where it is gone."""
@@ -200,8 +212,8 @@ class Catalog:
 
 
 def capturable(relations: Sequence[RelationFacts], views: Selection = NO_VIEWS) -> list[RelationFacts]:
-    """Return the tables whose changes are logged, and the views that are to be loaded."""
-    return [r for r in relations if r.is_table or (r.is_view and views.takes(r.name))]
+    """Return the tables whose changes are logged and can be read, and the views that are to be loaded."""
+    return [r for r in relations if (r.is_table and not r.is_partial) or (r.is_view and views.takes(r.name))]
 
 
 def quoted(name: TableName) -> str:

@@ -8,8 +8,10 @@ from typing import Any
 from capture.cutting import Cutting
 from capture.full_load.chunk_reader import ReadForm
 from capture.sources.mysql.packets import length_at
+from capture.sources.mysql.refusals import UNREADABLE
 from capture.sources.mysql.rows import compile_cells
 from capture.sources.mysql.types import NAMES, Reader
+from schemas.errors import TailraceError
 from schemas.large_values import STAND_IN_BYTES
 from schemas.table import TableSchema
 from schemas.twin import kinds
@@ -60,6 +62,22 @@ class CellForm(ReadForm):
         """See `LoggedForm`."""
         reader = self._readers[column]
         return eval(f"lambda m, p, q: (lambda x: {reader.text})(m[p:q])", {**NAMES, **reader.names})  # type: ignore[no-any-return]  # noqa: S307 - ours
+
+    def _culprit(self, packets: Sequence[Any]) -> str | None:
+        read = [self.value(column) for column in range(len(self._readers))]
+        for message in packets:
+            at = 0
+            for column, value in zip(self._table.columns, read, strict=True):
+                if message[at] == _NULL:
+                    at += 1
+                    continue
+                length, begin = length_at(message, at)
+                at = begin + length
+                try:
+                    value(message, begin, at)
+                except (*UNREADABLE, TailraceError):
+                    return column.name
+        return None
 
     def _cut(self, cutting: Cutting) -> None:
         message, at = cutting.message, 0

@@ -16,6 +16,7 @@ from schemas.table import TableName, TableSchema
 
 DAY_S = 86_400
 VERSIONED = "the table is system-versioned, and left out: the log holds its history among the rows that are there"
+PARTIAL = "the user may not read all columns of the table, which is left out"
 NAMED_MAX = 5
 """Of transactions, in one finding."""
 _WHOLE = (None, "full", "full_nodup")
@@ -196,6 +197,11 @@ def _not_logged(facts: ServerFacts, tables: Sequence[TableSchema]) -> Iterator[F
             )
 
 
+def left_out(relation: RelationFacts) -> str | None:
+    """Return why a table is not captured; None: it is, or it is none."""
+    return VERSIONED if relation.is_versioned else PARTIAL if relation.is_partial else None
+
+
 def _relations(relations: Sequence[RelationFacts], views: Collection[TableName]) -> Iterator[Finding]:
     for relation in relations:
         if relation.name in views:
@@ -211,6 +217,13 @@ def _relations(relations: Sequence[RelationFacts], views: Collection[TableName])
                 VERSIONED,
                 f"exclude it: `!{relation.name}`; or, which deletes the history, "
                 f"alter table {quoted(relation.name)} drop system versioning",
+                relation.name,
+            )
+        elif relation.is_partial:
+            yield warns(
+                "columns-hidden",
+                PARTIAL,
+                f"grant select on {quoted(relation.name)} to the user: on all of it; or exclude it: `!{relation.name}`",
                 relation.name,
             )
         elif not relation.is_table:
@@ -271,7 +284,10 @@ def _zero_dates(policy: str, tables: Sequence[TableSchema]) -> Iterator[Finding]
     dated = [table.name for table in tables if any(column.type.family in DATES for column in table.columns)]
     if not dated:
         return
-    what = {"error": "end capture", "null": "become null"}.get(policy, f"become {policy}")
+    what = {
+        "error": "keep a table from being loaded, and end capture where the log has them",
+        "null": "become null",
+    }.get(policy, f"become {policy}")
     yield note(
         "zero-dates",
         f"dates with a zero part (`0000-00-00`), and days that no calendar has, {what}: there may be such in "

@@ -23,6 +23,7 @@ from capture.sources.mysql.prepared import Prepared, PreparedTransactions, Xid
 from capture.sources.mysql.refusals import end_of_stream, lost_transaction, read_errors, refused
 from capture.sources.mysql.replication import LogStream
 from capture.sources.mysql.row_events import OPS, Maps, make_whole, read_rows
+from capture.sources.mysql.sessions import Sessions
 from capture.sources.mysql.statements import Effect, Statement, ddl_document, read_statement, read_xid
 from capture.sources.mysql.versions import Versions
 from capture.sources.mysql.walking import checksum_bytes, read_gtid, read_query
@@ -66,6 +67,7 @@ class MysqlLog:
         complete: Callable[[RowChanges], None],
         read_place: Callable[[str], Place],
         *,
+        sessions: Sessions | None = None,
         skips_applied: bool = False,
         first: Sequence[SchemaChange] = (),
     ) -> None:
@@ -74,7 +76,7 @@ class MysqlLog:
         """
         self._first = list(first)
         self._stream = stream
-        self._versions = versions
+        self._versions, self._sessions = versions, sessions or Sessions(0, 0)
         self._place = place
         self._file = place if isinstance(place, FileOffset) else None
         self._read_place = read_place
@@ -181,6 +183,8 @@ class MysqlLog:
             self._start(read_gtid(kind, m, end), bytes(m))
         elif kind == binlog.FORMAT_DESCRIPTION:
             self._checksum_bytes = checksum_bytes(m)
+            if self._seconds and any(m[_BODY + 52 : _BODY + 56]):
+                self._sessions.forget()
         elif kind == binlog.TRANSACTION_PAYLOAD:
             self._nested = payload_events(m, _BODY, end, self._stream.directory)
         elif kind == binlog.XA_PREPARE:
@@ -373,6 +377,8 @@ class MysqlLog:
         query = read_query(kind, m)
         text = query.text(self._charset_of)
         statement = read_statement(text, query.database, query.sql_mode)
+        if query.is_of_session or statement.effect in (Effect.HIDE, Effect.UNHIDE):
+            statement = self._sessions.told(statement, query.session)
         effect = statement.effect
         if effect is Effect.BEGIN:
             self._in_group = True
@@ -404,8 +410,8 @@ class MysqlLog:
         names = self._versions.concerned(statement)
         if not names:
             return
-        if statement.effect is Effect.WRITE and self._txn is not None:
-            self._announce(self._versions.rewritten(names, self._txn), out)
+        if statement.effect in (Effect.WRITE, Effect.MAY_TRUNCATE) and self._txn is not None:
+            self._announce(self._versions.rewritten(statement.effect, names, self._txn), out)
             return
         if statement.effect in (Effect.FILL, Effect.TIGHTEN) and self._txn is not None:
             # What is looked up now decides: no row behind it tells what was overlooked.

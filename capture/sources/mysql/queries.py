@@ -17,6 +17,9 @@ select table_schema, table_name, column_name, column_type, character_set_name, i
  order by table_schema, table_name, ordinal_position
 """
 
+COLUMN_GRANTS = "select distinct table_schema, table_name from information_schema.column_privileges"
+"""The tables of which somebody may read some columns; of other users only administrators see them."""
+
 INDEXES = """
 select table_schema, table_name, index_name, non_unique, column_name, sub_part, index_type
   from information_schema.statistics

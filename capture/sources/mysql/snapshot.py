@@ -25,6 +25,7 @@ from capture.sources.mysql.filters import condition
 from capture.sources.mysql.natives import parse_native
 from capture.sources.mysql.position import Place
 from capture.sources.mysql.quoting import any_table, identifier, literal
+from capture.sources.mysql.rights import refuses
 from capture.sources.mysql.server import (
     counts_by_files,
     end_of_log,
@@ -255,7 +256,7 @@ class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
         is_exact = bool(table.key) or table.is_view or connection.is_mariadb
         begin = self._placed if is_exact else partial(self._placed_without_writers, table.name)
         self._snapshot = MysqlSnapshot(settle(connection, table, begin).size)
-        self._check_columns(table)
+        self._check_columns(connection, table)
         columns = ", ".join(selected(c.native, c.name) for c in table.columns)
         said = condition(where, self._settings.zero_dates) if where is not None else ""
         segments.check(connection, table, [chunk.segment])
@@ -280,10 +281,17 @@ class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
     def _end(self, connection: Connection) -> None:
         connection.run("commit")
 
-    def _check_columns(self, table: TableSchema) -> None:
+    def _check_columns(self, connection: Connection, table: TableSchema) -> None:
         natives = self._catalog.natives(table.name)
         if not natives:
             raise TailraceError(ErrorKind.SOURCE_SCHEMA, "the table is gone")
+        hidden = (c.name for c in table.columns if c.name not in natives)
+        if (name := next(hidden, None)) is not None and refuses(connection, table.name, identifier(name)):
+            raise TailraceError(
+                ErrorKind.PREREQUISITE,
+                f"the user may not read the column {name} of the table",
+                remedy=f"grant select on {quoted(table.name)} to the user; its load goes on by itself then",
+            )
         if any(natives.get(column.name) != column.native for column in table.columns):
             raise TailraceError(
                 ErrorKind.SOURCE_SCHEMA, f"the table no longer has the columns of its version {table.version}"

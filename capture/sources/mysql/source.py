@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -16,7 +17,9 @@ from capture.sources.mysql.connection import Connection, connect
 from capture.sources.mysql.log import MysqlLog
 from capture.sources.mysql.position import Place, format_position, parse_position, place_of, position_of, read_place
 from capture.sources.mysql.replication import LogStream, default_server_id
+from capture.sources.mysql.rights import refuses
 from capture.sources.mysql.server import ServerFacts
+from capture.sources.mysql.sessions import Sessions
 from capture.sources.mysql.snapshot import MysqlSnapshotReader, begin_snapshot
 from capture.sources.mysql.versions import Versions
 from capture.sources.mysql.walking import find_time
@@ -78,8 +81,10 @@ class MysqlServer:
         self._selection = Selection(settings.tables)
         self._loads = loads
         self._views = Selection(settings.views) if loads else NO_VIEWS
-        self._left_out: set[TableName] = set()
-        """Tables that are selected and not captured, as the log says."""
+        self._left_out: dict[TableName, str] = {}
+        """Tables that are selected and not captured, as the log says, and why."""
+        self._captured: dict[TableName, TableSchema] = {}
+        """Tables that could be read, or are captured, as they were last."""
         self._connection: Connection | None = connect(settings)
         self._catalog = Catalog(self._connected, keeps_old, settings.zero_dates)
         self._completion = Completion(self._connected, self._begin_snapshot, settings.zero_dates)
@@ -111,11 +116,18 @@ class MysqlServer:
     def tables(self) -> list[TableSchema]:
         """Read the selected tables; see `Source.tables`."""
         relations = self._relations()
-        left_out = {relation.name for relation in relations if relation.is_versioned}
-        for name in sorted(left_out - self._left_out):
-            log.warning("a table is not captured", table=str(name), reason=checks.VERSIONED, remedy="see tailrace plan")
+        tables = self._catalog.read_tables(capturable(relations, self._views))
+        seen = {table.name for table in tables}
+        # One that must not be read any more is captured on: its log can be read, and its load says what it lacks.
+        hidden = [table for n, table in self._captured.items() if n not in seen and refuses(self._connected(), n)]
+        tables = sorted([*tables, *hidden], key=lambda table: table.name)
+        self._captured = {table.name: table for table in tables if not table.is_view}
+        why = {r.name: checks.left_out(r) for r in relations}
+        left_out = {n: reason for n, reason in why.items() if reason is not None and n not in self._captured}
+        for name in sorted(left_out.keys() - self._left_out.keys()):
+            log.warning("a table is not captured", table=str(name), reason=left_out[name], remedy="see tailrace plan")
         self._left_out = left_out
-        return self._catalog.read_tables(capturable(relations, self._views))
+        return tables
 
     def readable(self) -> list[TableSchema]:
         """Read the selected tables; see `Source.readable`."""
@@ -170,6 +182,7 @@ class MysqlServer:
         """Start reading after `position`; see `Source.open_log`."""
         folds_names = self._facts().folds_names
         known = [table for table in tables if not table.is_view]
+        self._captured |= {table.name: table for table in known}
         logged = [replace(table, full_before=self._catalog.keeps_old(table.name, table.key)) for table in known]
         # The configuration asks for other old rows than those that capture was started with before.
         others = [
@@ -195,6 +208,7 @@ class MysqlServer:
             position,
             self.complete,
             self._place,
+            sessions=self._sessions(),
             skips_applied=self._skips_applied,
             first=others,
         )
@@ -209,8 +223,8 @@ class MysqlServer:
         return self.current_position()
 
     def has_table(self, name: TableName) -> bool:
-        """Tell whether a table of this name exists now."""
-        return bool(self._catalog.natives(name))
+        """Tell whether a table of this name exists now, whether or not it may be read."""
+        return bool(self._catalog.natives(name)) or refuses(self._connected(), name)
 
     def retained_bytes(self) -> int | None:
         """Return None: the server keeps its log by a rule of its own, for nobody in particular."""
@@ -262,6 +276,12 @@ class MysqlServer:
 
     def _stream(self) -> LogStream:
         return LogStream(self._settings, self._server_id, self._directory)
+
+    def _sessions(self) -> Sessions:
+        # Of a connection that is made now, behind the position: sessions with a higher number are younger.
+        with closing(connect(self._settings)) as newest:
+            ((server_id, number),) = newest.rows("select @@global.server_id, connection_id()")
+        return Sessions(int(str(server_id)), int(str(number)))
 
     def _facts(self) -> ServerFacts:
         return server.read_facts(self._connected())

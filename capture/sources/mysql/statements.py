@@ -59,6 +59,12 @@ _SETTINGS = ["SET", "STATEMENT"]
 _PASSWORD = re.compile(r"""\bpassword(?:\s+\\*["']|\s*=)""", re.IGNORECASE)
 """As options of Spider and CONNECT have it, in the string of a comment or of an option list."""
 
+_NAME = r"(`(?:[^`]|``)+`|[\w$]+)"
+_MADE = re.compile(
+    r"\s*create\s+(?:or\s+replace\s+)?temporary\s+table\s+(?:if\s+not\s+exists\s+)?"
+    rf"{_NAME}(?:\s*\.\s*{_NAME})?\s*[\s(]",
+    re.IGNORECASE,
+)
 _XID = re.compile(r"X'([0-9a-fA-F]*)',X'([0-9a-fA-F]*)',(\d+)")
 
 
@@ -87,6 +93,12 @@ class Effect(Enum):
     """A table comes with rows that the log does not name: those of a query, in a session that logs statements."""
     WRITE = auto()
     """Rows are written that the log does not name: it is a session's that logs statements (`binlog_format`)."""
+    MAY_TRUNCATE = auto()
+    """A table is emptied, or a temporary one that hides it."""
+    HIDE = auto()
+    """A temporary table comes; of which name is not said where that cannot be read."""
+    UNHIDE = auto()
+    """Temporary tables go."""
     TIGHTEN = auto()
     """Columns of tables may be not null now, and nulls zeros or empty: no row tells of it."""
     OTHER = auto()
@@ -125,6 +137,10 @@ def read_statement(text: str, database: str, sql_mode: int = 0) -> Statement:
         return Statement(Effect.CONTROL)
     if first in ("BEGIN", "START"):
         return Statement(Effect.BEGIN)
+    if first == "DROP" and second == "TEMPORARY":
+        return Statement(Effect.UNHIDE, names)
+    if first == "CREATE" and (second == "TEMPORARY" or words[1:4] == ["OR", "REPLACE", "TEMPORARY"]):
+        return Statement(Effect.HIDE, _hidden(text, database))
     comment = text.lstrip()
     if comment.startswith(APPLIED_DROP_COMMENT):
         return Statement(Effect.LEAVE, names, is_applied=True)
@@ -162,6 +178,15 @@ def _effect_of(words: list[str]) -> Effect:
     if (first == "RENAME" and second in ("TABLE", "TABLES")) or (first == "ALTER" and _moves_rows(words)):
         return Effect.REPLACE
     return Effect.OTHER
+
+
+def _hidden(text: str, database: str) -> tuple[TableName, ...]:
+    """Return the name of a temporary table that is made; nothing where it is written in an odd way."""
+    found = _MADE.match(text)
+    if found is None:
+        return ()
+    parts = [part.strip("`").replace("``", "`") for part in (found[1], found[2]) if part is not None]
+    return (TableName(*parts) if len(parts) == 2 else TableName(database, parts[0]),)
 
 
 def _tag(words: list[str]) -> str:

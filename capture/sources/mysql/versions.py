@@ -201,21 +201,23 @@ class Versions:
         """Wait until what a transaction has done can be seen in the catalogue, and by loads."""
         self._visible_end(txn)
 
-    def rewritten(self, names: Iterable[TableName], txn: Transaction) -> list[SchemaChange]:
-        """Return what to announce of tables of which a transaction writes rows that the log does not name: they begin
-        anew, and their loads see them. Raises PREREQUISITE where nothing is loaded.
+    def rewritten(self, effect: Effect, names: Iterable[TableName], txn: Transaction) -> list[SchemaChange]:
+        """Return what to announce of tables of which a transaction writes rows that the log does not name, or which it
+        may have emptied: they are loaded anew, and the loads see what is there. Raises PREREQUISITE of rows where
+        nothing is loaded.
         """
         changes: list[SchemaChange] = []
         for name in names:
             table = self._tables.get(name)
             if table is None or txn.commit <= self._rewritten.get(name, -1):
                 continue
-            if not self._loads:
+            if not self._loads and effect is Effect.WRITE:
                 raise _unnamed(name)
+            if name not in self._rewritten:
+                said = "a statement wrote rows that are not in the log, or took some away: the table is loaded again"
+                log.warning(said, table=str(name), remedy=_ROW)
             self._rewritten[name] = self._visible_end(txn)
-            said = "a statement wrote rows that are not in the log: the table is loaded again"
-            log.warning(said, table=str(name), remedy=_ROW)
-            changes += [*self._forget(name, is_applied=False), *self._appeared(name, is_applied=False)]
+            changes.append(SchemaChange(name, table, table, is_rewritten=True))
         return changes
 
     def _forget(self, name: TableName, *, is_applied: bool) -> list[SchemaChange]:
@@ -280,7 +282,7 @@ class Versions:
         self._is_of_map = False
         if now is not None and self._fits(shown, now):
             return now
-        if now is None and self._catalog.is_versioned(name):
+        if now is None and (self._catalog.is_versioned(name) or (before is None and self._catalog.is_partial(name))):
             # No load will, either: from here on it is not captured.
             return None
         if shown.is_full and not _keeps_history(shown):

@@ -57,7 +57,11 @@ def read_query(kind: int, m: bytes) -> Query:
     if kind == binlog.EXECUTE_LOAD_QUERY:
         # A query's, with what is told of the file between its fixed and its variable part.
         m = m[: _BODY + 13] + m[_BODY + 26 :]
-    query = binlog.parse_query(m, _BODY)
+    _, _, server, _, _, flags = binlog.header(m, 1)
+    query = binlog.parse_query(m, _BODY)._replace(
+        is_of_session=bool(flags & binlog.THREAD_SPECIFIC),
+        session=(server, int.from_bytes(m[_BODY : _BODY + 4], "little")),
+    )
     if kind == binlog.QUERY_COMPRESSED:
         return query._replace(content=bytes(mariadb_unpacked(query.content, 0, len(query.content))))
     return query

@@ -47,7 +47,13 @@ def _run(session: pymysql.Connection, *statements: str) -> None:
 
 
 def _told(table: str) -> list[Flat]:
-    return [(table, "s", None, None), (table, "s", None, ("id", "v"))]
+    """What leads to a load."""
+    return [(table, "s", None, ("id", "v"))]
+
+
+def _anew(table: str) -> list[Flat]:
+    """What lets a table begin anew."""
+    return [(table, "s", None, None), *_told(table)]
 
 
 def test_a_table_that_statements_write_begins_anew(any_reading: Reading) -> None:
@@ -60,7 +66,7 @@ def test_a_table_that_statements_write_begins_anew(any_reading: Reading) -> None
         _run(session, "insert into b (id, v) select id + 100, v from a")
         _run(session, "set session binlog_format = 'ROW'", "insert into a values (4, 4)")
     found = reading.flat()
-    assert found[0:2] == _told("a")
+    assert found[:1] == _told("a")
     # What could be seen by then is in the load that the first one has led to.
     assert [flat for flat in found if flat[1] != "s"] == [("a", "c", None, (4, 4))]
     assert [flat for flat in found if flat[0] == "b"] == _told("b")
@@ -157,13 +163,73 @@ def test_where_nothing_is_loaded_reading_ends(reading: Reading, statement: str) 
         source.close()
 
 
+@pytest.mark.parametrize("format_", ["STATEMENT", "MIXED", "ROW"])
+def test_a_truncate_of_a_temporary_table_empties_no_other_one(any_reading: Reading, format_: str) -> None:
+    """Sessions that log statements log it as they would one of the table that it hides."""
+    reading = any_reading
+    reading.database.execute(*TABLES)
+    reading.begin()
+    with reading.log() as log:
+        with _statements(reading) as session:
+            _run(session, f"set session binlog_format = '{format_}'", "create temporary table a (id int, v int)")
+            _run(session, "truncate table a", "insert into a values (9, 9)", "truncate a", "drop table a")
+            _run(session, "create temporary table a (id int)", "truncate a")
+        with _statements(reading) as session:
+            _run(session, f"set session binlog_format = '{format_}'", "truncate table b")
+        assert flatten(read_to(log, reading.source.current_position())) == [("b", "t", None, None)]
+    # Where nothing tells which one it was the table would be loaded.
+    assert reading.flat() == [("b", "t", None, None)]
+    (table,) = (table for table in reading.tables if table.name.table == "a")
+    assert sorted(reading.rows(table)) == [(1, 1), (2, 2), (3, 3)]
+
+
+@pytest.mark.parametrize("mysql_database", ["mariadb"], indirect=True)
+@pytest.mark.parametrize("format_", ["STATEMENT", "ROW"])
+@pytest.mark.parametrize("renamed", ["rename table a to c", "alter table a rename to c"])
+def test_a_temporary_table_that_is_renamed_takes_no_other_one_along(
+    reading: Reading, format_: str, renamed: str
+) -> None:
+    reading.database.execute(*TABLES)
+    reading.begin()
+    with _statements(reading) as session:
+        _run(session, f"set session binlog_format = '{format_}'", "create temporary table a (id int, v int)")
+        _run(session, renamed, "truncate table c", "drop temporary table c", "insert into a values (4, 4)")
+    found = reading.flat()
+    assert [flat for flat in found if flat[1] == "s" and flat not in _told("a")] in ([], _anew("a")[:1])
+    assert not [flat for flat in found if flat[1] == "t"]
+    assert {table.name.table for table in reading.source.tables()} == {"a", "b"}
+
+
+@pytest.mark.parametrize("loads", [True, False])
+def test_a_truncate_in_a_routine_with_temporary_tables_is_one(any_reading: Reading, *, loads: bool) -> None:
+    """Of a session that was there before, nothing tells: the table is loaded, in mode `cdc` too."""
+    reading = any_reading
+    reading.database.execute(
+        *TABLES,
+        "create procedure empties() begin create temporary table x (id int); insert into x values (1); "
+        "truncate table x; truncate table a; drop temporary table x; end",
+    )
+    reading.begin()
+    source = MysqlServer(reading.settings, SERVER_ID, loads=loads)
+    inserted = ("a", "c", None, (4, 4))
+    try:
+        with closing(source.open_log(reading.start, reading.tables)) as log:
+            reading.database.execute("call empties()", "insert into a values (4, 4)")
+            assert flatten(read_to(log, source.current_position())) == [("a", "t", None, None), inserted]
+        with closing(source.open_log(reading.start, reading.tables)) as log:
+            found = flatten(read_to(log, source.current_position()))
+            assert found in ([*_told("a"), inserted], [("a", "t", None, None), inserted])
+    finally:
+        source.close()
+
+
 def test_nulls_that_an_alter_makes_zeros_are_loaded_again(reading: Reading) -> None:
     """Where a session is not strict no error tells of them, and no row."""
     reading.database.execute("create table a (id int primary key, v int)", "insert into a values (1, null), (2, 2)")
     reading.begin()
     # Sessions of tests are not strict.
     reading.database.execute("alter table a modify v int not null")
-    assert reading.flat() == _told("a")
+    assert reading.flat() == _anew("a")
     (table,) = reading.source.tables()
     assert sorted(reading.rows(table)) == [(1, 0), (2, 2)]
 
@@ -176,6 +242,6 @@ def test_rows_that_an_alter_ignores_are_gone(reading: Reading) -> None:
     )
     reading.begin()
     reading.database.execute("alter ignore table a add unique key (v)")
-    assert reading.flat() == _told("a")
+    assert reading.flat() == _anew("a")
     (table,) = reading.source.tables()
     assert len(reading.rows(table)) == 2

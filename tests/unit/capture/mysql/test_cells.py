@@ -44,3 +44,18 @@ def test_large_values_of_a_row_are_taken_out() -> None:
     with pytest.raises(TailraceError) as caught:
         form.take_out(packet[:-1], 250)
     assert caught.value.kind is ErrorKind.DECODE
+
+
+def test_what_cannot_be_read_is_told_with_its_column() -> None:
+    readers = [reader(native, "error") for native in ("int", "date", "json")]
+    names = ("id", "day", "more")
+    columns = tuple(Column(n, r.type, r.type.family.value) for n, r in zip(names, readers, strict=True))
+    form = CellForm(TableSchema(TableName("s", "wide"), columns, (0,)), readers)
+    good = b"".join(map(_lenenc, [b"1", None, b"{}"]))
+    assert form.read([good]) == [(1, None, "{}")]
+    for column, cells in (("day", [b"2", b"2024-00-00", b"{}"]), ("more", [b"3", None, b"\xff"])):
+        with pytest.raises(TailraceError) as caught:
+            form.read([good, b"".join(map(_lenenc, cells))])
+        assert (caught.value.kind, caught.value.table) == (ErrorKind.DECODE, "s.wide")
+        assert caught.value.message.startswith(f"column {column}: ")
+        assert caught.value.remedy

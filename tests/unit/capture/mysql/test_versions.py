@@ -30,6 +30,7 @@ def test_a_virtual_column_stands_where_the_map_has_it() -> None:
     catalog = SimpleNamespace(
         find_table=lambda name: None,
         is_versioned=lambda name: False,
+        is_partial=lambda name: False,
         charsets=SimpleNamespace(widths={45: 4}),
         keeps_old=lambda name, key: not key,
     )
@@ -60,6 +61,7 @@ def _of(
     catalog = SimpleNamespace(
         find_table=lambda name: now if now is not None and name == now.name else None,
         is_versioned=lambda name: name in versioned,
+        is_partial=lambda name: False,
         names=lambda: [TableName("shop", "numbers")],
         charsets=SimpleNamespace(widths={45: 4}),
         keeps_old=lambda name, key: not key,
@@ -156,14 +158,16 @@ def test_rows_that_statements_write_cost_one_load() -> None:
     """Of those that could be seen when it began: one that comes later costs another."""
     table, names = TableSchema(NAME, (_number("id"),), (0,)), [TableName("shop", "unknown"), NAME]
     versions = _of(table, now=table, visible=20)
-    anew = [(table, None), (None, table)]
+    anew = [SchemaChange(NAME, table, table, is_rewritten=True)]
     for commit, told in ((10, anew), (11, []), (20, []), (21, anew)):
-        changes = versions.rewritten(names, Transaction(str(commit), commit, commit, 0))
-        assert [(change.before, change.after) for change in changes] == told
+        assert versions.rewritten(Effect.WRITE, names, Transaction(str(commit), commit, commit, 0)) == told
     with pytest.raises(TailraceError, match="writes rows") as caught:
-        _of(table, now=table, loads=False).rewritten(names, Transaction("1", 1, 1, 0))
+        _of(table, now=table, loads=False).rewritten(Effect.WRITE, names, Transaction("1", 1, 1, 0))
     assert caught.value.table == "shop.a"
     assert "binlog_format" in str(caught.value.remedy)
+    # Of one that was emptied, or not, a load tells all.
+    versions = _of(table, now=table, loads=False)
+    assert versions.rewritten(Effect.MAY_TRUNCATE, names, Transaction("1", 1, 1, 0)) == anew
 
 
 def test_a_table_that_comes_with_rows_of_a_query_is_loaded_or_ends_capture() -> None:
