@@ -193,6 +193,7 @@ tried:
   of it in the upsert. That is 150,000 changes a second at most; ten times the peer in Avro would be more. The peer
   waits for such a backend, too: per CPU-second of the service ten times are reached.
   [Tried]({NOTES}#into-postgresql).
+  The peer's rows were counted so often that it was slower, [see below](#what-is-measured-and-is-it-fair).
 - **Kafka → PostgreSQL, full load**: the same backend in `COPY`, beside the applier that decodes and the broker that
   sends. The limit is a client that has its rows in memory. [Tried]({NOTES}#kafka-into-databases).
 - **Kafka → MySQL and MariaDB**: the server, whose one connection keeps a core busy.
