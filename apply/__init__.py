@@ -13,6 +13,6 @@ In the order in which to read it:
 - `completion`: ends of loads, at `barriers` of all appliers. `goal`: the end of the service. `report`, and
   `dms_control_tables` where they are wanted: what it says of itself.
 - `sink`: what a target must offer, and a `row_reader` to be compared. `sinks`: the targets; `sink_kinds`: what those of
-  one kind share; `memory` is the reference, `aws` what several need. Before a sink may stand `mapped_sink` with
+  one kind share; `aws` what several need. Before a sink may stand `mapped_sink` with
   `mapped_rows` and `sharing`, and `values`.
 """

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from apply.memory import MemorySink, MemoryTarget
 from capture.source import Capabilities, Chunk, Finding, Severity, SnapshotReader, Source
 from schemas.changes import Begin, Change, Commit, Heartbeat, Row, RowChanges, Transaction
 from schemas.errors import ErrorKind, TailraceError
@@ -24,6 +23,7 @@ from schemas.position import Position
 from schemas.settings import Settings
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
+from tests.kit.memory_sink import MemorySink, MemoryTarget
 
 TABLE = TableSchema(
     TableName("ledger", "entries"),

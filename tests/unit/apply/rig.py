@@ -26,7 +26,6 @@ from apply.error_handling.policies import Policies
 from apply.error_handling.survey import Progress
 from apply.error_handling.waiting import Waiting
 from apply.limits import Limits
-from apply.memory import MemorySink, MemoryTarget
 from apply.schema_catalog import Loaded, SchemaCatalog, TopicSchemas
 from apply.sink import Gathering, Sink, TopicPartition
 from apply.truncates import Truncates
@@ -41,6 +40,7 @@ from schemas.position import first_sequence
 from schemas.table import TableName, TableSchema
 from schemas.topics import data_topic, transactions_topic
 from schemas.transactions import Mark, mark_record
+from tests.kit.memory_sink import MemorySink, MemoryTarget
 
 REPLICATION = "shop"
 MARKS = TopicPartition(transactions_topic(REPLICATION), 0)

@@ -12,7 +12,6 @@ from apply.error_handling.holds import HoldReason
 from apply.error_handling.policies import Escalation, Policies
 from apply.error_handling.survey import Progress
 from apply.limits import Limits
-from apply.memory import MemorySink
 from apply.sink import TopicPartition
 from runtime.kafka.errors import FencedError, SupplantedError
 from schemas.changes import UNCHANGED
@@ -20,6 +19,7 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.policies import DdlPolicy
 from schemas.table import Column, ForeignKey, TableName, TableSchema
 from tests.conformance.sink_suite import EVENTS, INT64, ORDERS, ORDERS_2, STRING
+from tests.kit.memory_sink import MemorySink
 from tests.unit.apply.rig import Member, Rig, Topics
 
 CUSTOMERS = TableSchema(TableName("public", "customers"), (Column("id", INT64, "bigint"),), key=(0,))

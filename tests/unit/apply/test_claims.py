@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from apply.claims import Claims
 from apply.error_handling.survey import Progress
-from apply.memory import MemorySink, MemoryTarget
 from apply.order import KeyOrder
 from apply.sink import TopicPartition
+from tests.kit.memory_sink import MemorySink, MemoryTarget
 
 STEADY, WAITED, UNKNOWN = (TopicPartition("orders", number) for number in range(3))
 QUIET = TopicPartition("quiet", 0)

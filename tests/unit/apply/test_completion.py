@@ -14,7 +14,6 @@ from apply.completion import GROUP_RECORDS_MAX, RETRY_S, Completion, ranks
 from apply.error_handling.policies import Policies
 from apply.goal import all_loaded
 from apply.grouping import GROUP_TABLES_MAX, Load
-from apply.memory import MemorySink
 from apply.schema_catalog import Dropped, Loaded
 from apply.sink import TopicPartition
 from apply.writer import Writer
@@ -22,6 +21,7 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Mode
 from schemas.table import ForeignKey, TableName, TableSchema
 from tests.conformance.sink_suite import EVENTS, ORDERS, ORDERS_2, SEATS
+from tests.kit.memory_sink import MemorySink
 from tests.unit.apply.rig import Member, PlainCatalog, Rig
 
 

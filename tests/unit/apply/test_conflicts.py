@@ -11,7 +11,6 @@ from apply.batching.net_change import merge
 from apply.error_handling.conflicts import ConflictPolicies
 from apply.error_handling.policies import Policies, policies_of
 from apply.limits import Limits
-from apply.memory import MemoryTable
 from apply.outcome import Outcome
 from capture.full_load.limits import why_not
 from schemas.changes import UNCHANGED, Row
@@ -19,6 +18,7 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.policies import ErrorPolicies
 from schemas.signals import Signal
 from tests.conformance.sink_suite import ORDERS
+from tests.kit.memory_sink import MemoryTable
 from tests.unit.apply.rig import Member, Rig
 
 SKIP_ALL = Policies(contradictions=ConflictPolicies("skip", "skip", "skip"))

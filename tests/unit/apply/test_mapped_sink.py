@@ -10,7 +10,6 @@ import pytest
 
 from apply.error_handling.policies import Policies
 from apply.mapped_sink import MappedSink, mapped_tables
-from apply.memory import MemorySink, MemoryTarget
 from apply.schema_catalog import Known
 from apply.sink import Capabilities, Origin, Rejection, TableBatch, TopicPartition
 from apply.sink_kinds.history import HistorySink
@@ -22,6 +21,7 @@ from schemas.mappings.rules import TransformationRule, parse
 from schemas.substitution import ValueSettings
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
+from tests.kit.memory_sink import MemorySink, MemoryTarget
 from tests.kit.shards import fill
 from tests.unit.apply.rig import DeadLettersDouble
 

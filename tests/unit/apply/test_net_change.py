@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from apply.batching.net_change import NetChanges, merge
 from apply.batching.staged_rows import StagedRows, Staging
-from apply.memory import MemorySink, MemoryTarget
 from apply.sinks.postgresql.rows import LineForm
 from schemas.changes import UNCHANGED, Row
 from tests.conformance.sink_suite import EVENTS, ORDERS
+from tests.kit.memory_sink import MemorySink, MemoryTarget
 
 Change = tuple[str, Row | None, Row | None]
 

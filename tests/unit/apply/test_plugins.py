@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from apply.mapped_sink import MappedSink
-from apply.memory import MemorySink, MemoryTarget
 from apply.sink import Rejection, TableBatch, lacking
 from apply.sink_kinds.history import HISTORY, HistorySink
 from apply.sinks import open_sink, target_findings
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Settings
+from tests.kit.memory_sink import MemorySink, MemoryTarget
 
 HEAD = "from apply.sink_kinds.history import HistorySink, HISTORY\nfrom apply.sink import Capabilities\n"
 SINK = HEAD + "class Old(HistorySink):\n    capabilities = HISTORY\n    def apply(self, batch): return []\n"

@@ -8,13 +8,13 @@ import pytest
 
 from apply.error_handling.policies import Policies
 from apply.limits import Limits
-from apply.memory import MemorySink
 from apply.schema_catalog import Dropped
 from apply.sink import Capabilities, Rejection, TableBatch, TopicPartition
 from apply.sink_kinds.history import HistorySink
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
 from tests.conformance.sink_suite import EVENTS, ORDERS
+from tests.kit.memory_sink import MemorySink
 from tests.unit.apply.rig import Rig
 
 AGAIN = replace(ORDERS, version=2, life=2)

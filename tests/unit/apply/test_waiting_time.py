@@ -6,9 +6,9 @@ import pytest
 
 from apply.batching.batch import Batch
 from apply.error_handling.policies import Policies
-from apply.memory import MemorySink, MemoryTarget
 from apply.writer import Writer
 from runtime import clock
+from tests.kit.memory_sink import MemorySink, MemoryTarget
 from tests.unit.apply.rig import DeadLettersDouble
 
 

@@ -41,9 +41,6 @@ SQL_KEYWORDS = re.compile(
     r"|(CREATE|ALTER|DROP) (TABLE|INDEX|SCHEMA|TYPE|DOMAIN|DATABASE|ROLE|PUBLICATION|SEQUENCE) )"
 )
 
-ONLY_FOR_TESTS = {"apply/memory.py": "the sink that shows what the conformance suite asks for"}
-"""Shipped modules that only tests import, and why they are shipped."""
-
 
 def _report(faults: list[str]) -> None:
     assert not faults, "\n" + "\n".join(faults)
@@ -178,7 +175,7 @@ def test_every_module_is_used() -> None:
     )
     faults = []
     for path in python_files(*PACKAGES):
-        if path.name in {"__init__.py", "__main__.py"} or str(path) in ONLY_FOR_TESTS:
+        if path.name in {"__init__.py", "__main__.py"}:
             continue
         if 'if __name__ == "__main__":' in text(path):
             continue

@@ -8,12 +8,12 @@ from typing import ClassVar, cast
 
 import pytest
 
-from apply.memory import MemorySink, MemoryTarget
 from apply.sink import Sink
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
 from tests.conformance.sink_suite import SinkSuite
+from tests.kit.memory_sink import MemorySink, MemoryTarget
 
 
 class TestMemorySink(SinkSuite):
