@@ -75,6 +75,8 @@ def read_raw(
             "enable.partition.eof": True,
             "isolation.level": isolation,
             "auto.offset.reset": "earliest",
+            # Only an answer without records tells of an end.
+            "fetch.wait.max.ms": 10,
         }
     )
     try:
@@ -84,7 +86,9 @@ def read_raw(
         consumer.assign([TopicPartition(topic, p, 0) for topic, p in partitions])
         deadline = time.monotonic() + READ_TIMEOUT_S
         while partitions:
-            for message in consumer.consume(5_000, timeout=1.0):
+            # To ask for more at once is to wait for them.
+            messages = consumer.consume(1, timeout=1.0)
+            for message in messages + consumer.consume(5_000, timeout=0):
                 error = message.error()
                 place = (message.topic() or "", message.partition() or 0)
                 if error is not None:
@@ -136,6 +140,7 @@ class _Decoder:
     def __init__(self, bootstrap: str, registry_topic: str) -> None:
         self._bootstrap = bootstrap
         self._registry_topic = registry_topic
+        self._texts: dict[int, str] = {}
         self._schemas: dict[int, Any] = {}
 
     def decode(self, value: bytes) -> dict[str, Any]:
@@ -144,14 +149,17 @@ class _Decoder:
             return dict(document["payload"] if set(document) == {"schema", "payload"} else document)
         schema_id = int.from_bytes(value[1:5], "big")
         if schema_id not in self._schemas:
-            self._read_registry()
+            if schema_id not in self._texts:
+                self._read_registry()
+            # Those of all other tests are there, too.
+            self._schemas[schema_id] = fastavro.parse_schema(json.loads(self._texts[schema_id]))
         return dict(fastavro.schemaless_reader(io.BytesIO(value[5:]), self._schemas[schema_id], None))  # type: ignore[arg-type]
 
     def _read_registry(self) -> None:
         for _, _, _, _, value in read_raw(self._bootstrap, [self._registry_topic]):
             document = json.loads(value) if value else {}
             if "schema" in document:
-                self._schemas[document["id"]] = fastavro.parse_schema(json.loads(document["schema"]))
+                self._texts[document["id"]] = document["schema"]
 
 
 def sequence_faults(records: Iterable[Record]) -> list[str]:
