@@ -1,4 +1,7 @@
-"""Both services of a replication as processes, for tests of the whole."""
+"""Both services of a replication as processes, for tests of the whole.
+
+They are forked off a process that has imported them (`tests/kit/forks.py`), unless a test is of the commands as such.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from runtime.failpoints import VARIABLE
 from runtime.status import read_status
 from schemas.errors import TailraceError
 from schemas.topics import apply_group, capture_group
+from tests.kit import forks
 from tests.kit.compare import pause
 from tests.kit.groups import dismiss
 from tests.kit.topics import announced_loads
@@ -37,6 +41,8 @@ QUICK: dict[str, Any] = {
 """What services are told unless a test says otherwise: what tests wait for comes soon."""
 TARGET = "replica"
 BOTH = ("capture", "apply")
+PROGRAM = (sys.executable, "-m", "control.cli")
+Process = forks.Command | subprocess.Popen[bytes]
 PAUSE_MOST_S = 1.0
 """A look may be a command that has waited itself."""
 
@@ -74,9 +80,11 @@ class Services:
 
         Without a target `targets` is a setting as others are: see `start_appliers`.
         """
+        self.as_users_do = False
+        """Whether each command is an interpreter that is started."""
         self.configuration = directory / f"{replication}.json"
         self._directory = directory
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._processes: dict[str, Process] = {}
         self._log_began: dict[str, int] = {}
         self._supervised: set[str] = set()
         at_source = {"tables": ["public.*"], **source.settings, **(at_source or {})}
@@ -112,12 +120,12 @@ class Services:
         environment = {**os.environ, VARIABLE: failpoint} if failpoint else None
         path = self._directory / f"{name}.log"
         self._log_began[name] = path.stat().st_size if path.exists() else 0
+        words = [service, "run", str(self._configured(instance)), *more, *arguments]
         with path.open("ab") as log:
-            self._processes[name] = subprocess.Popen(
-                [*self._command(service, "run", instance=instance), *more, *arguments],
-                stdout=log,
-                stderr=log,
-                env=environment,
+            self._processes[name] = (
+                subprocess.Popen([*PROGRAM, *words], stdout=log, stderr=log, env=environment)
+                if self.as_users_do
+                else forks.Command(words, stdout=log, stderr=log, env=environment)
             )
 
     def start_appliers(self, targets: Iterable[str]) -> list[str]:
@@ -239,22 +247,19 @@ class Services:
         """Wait until a service ends by itself; return the exit code."""
         process = self._processes[name]
         try:
-            process.wait(DEADLINE_S)
+            code = process.wait(DEADLINE_S)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{name} did not end\n{self.log_tail(name)}") from None
         del self._processes[name]
-        return process.returncode
+        return code
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run another command: `run("verify", "--target", "replica")`, `run("debug read", topic)`."""
         command, *arguments = words
-        return subprocess.run(
-            [*self._command(*command.split()), *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=DEADLINE_S,
-        )
+        words = (*command.split(), str(self.configuration), *arguments)
+        if not self.as_users_do:
+            return forks.run([*words], DEADLINE_S)
+        return subprocess.run([*PROGRAM, *words], capture_output=True, text=True, check=False, timeout=DEADLINE_S)
 
     def wait(self, until: Callable[[], bool], what: str, *, progress: bool = False) -> None:
         """Poll until something is so, while the services run. With `progress` they have more time while rows move."""
@@ -306,14 +311,14 @@ class Services:
         lines = (self._directory / f"{name}.log").read_text(errors="replace").splitlines()
         return "\n".join([f"log of {name}:", *(line[:600] for line in lines[-lines_max:])])
 
-    def _command(self, *words: str, instance: str | None = None) -> list[str]:
-        configuration = self.configuration
-        if instance is not None:
-            document = json.loads(configuration.read_text())
-            document["apply"]["instance_id"] = instance
-            configuration = configuration.with_stem(f"{configuration.stem}-{instance}")
-            configuration.write_text(json.dumps(document))
-        return [sys.executable, "-m", "control.cli", *words, str(configuration)]
+    def _configured(self, instance: str | None) -> Path:
+        if instance is None:
+            return self.configuration
+        document = json.loads(self.configuration.read_text())
+        document["apply"]["instance_id"] = instance
+        path = self.configuration.with_stem(f"{self.configuration.stem}-{instance}")
+        path.write_text(json.dumps(document))
+        return path
 
 
 Serve = Callable[..., Services]

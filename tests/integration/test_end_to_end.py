@@ -36,6 +36,7 @@ def test_a_database_moves_while_it_is_written_to_and_its_movers_are_killed(
     workload.create(ROWS)
     stop = threading.Event()
     with Services(tmp_path, replication, kafka_server, source, target, capture={"chunk_rows": 500}) as services:
+        services.as_users_do = True
         assert services.run("plan").returncode == 0
         writer = threading.Thread(target=workload.run_until, args=(stop, 0.02))
         writer.start()
@@ -69,6 +70,7 @@ def test_a_full_load_ends_by_itself_and_so_does_its_applier(
 ) -> None:
     Workload(source_database.dsn).create(300)
     with serve(source_database, target_database, mode="full-load", topics={"format": "json"}) as services:
+        services.as_users_do = True
         services.start("capture")
         assert services.join("capture") == 0, services.log_tail("capture")
         services.start("apply", "--stop-at", "now")
@@ -83,6 +85,7 @@ def test_both_services_stop_where_the_source_stood(
     workload = Workload(source_database.dsn)
     workload.create(100)
     with serve(source_database, target_database, topics={"format": "json-with-schema", "partitions": 2}) as services:
+        services.as_users_do = True
         for transactions in (0, 40):
             workload.run(transactions)
             services.start("capture", "--stop-at", "now")

@@ -146,6 +146,7 @@ def test_a_database_moves_to_another_server_while_its_movers_are_killed(
     writer.create()
     stop = threading.Event()
     with Services(tmp_path, replication, kafka_server, source, target, capture={"chunk_rows": 100}) as services:
+        services.as_users_do = True
         planned = services.run("plan")
         assert planned.returncode == 0, planned.stdout + planned.stderr
         loss = (

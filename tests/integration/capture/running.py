@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +14,7 @@ from deploy.local.kafka import KafkaAddress
 from runtime.status import read_status
 from tests.integration.services import SESSION_TIMEOUT_S
 from tests.kit.compare import pause
+from tests.kit.forks import Command
 from tests.kit.servers import Database
 from tests.kit.topics import announced_loads, data_topics, key_faults, read_topics, replay, sequence_faults
 from tests.kit.workload import TABLES
@@ -46,14 +43,10 @@ class Capture:
         self.config.write_text(json.dumps(document))
 
     @contextlib.contextmanager
-    def running(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    def running(self, *arguments: str) -> Iterator[Command]:
         """Run `tailrace capture run`; it is killed at the end, unless it has ended."""
         with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "control.cli", "capture", "run", str(self.config), *arguments],
-                stdout=log,
-                stderr=log,
-            )
+            process = Command(["capture", "run", str(self.config), *arguments], stdout=log, stderr=log)
             try:
                 yield process
             finally:
@@ -82,7 +75,7 @@ class Capture:
         return announced_loads(self.kafka.bootstrap, self.replication)
 
 
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes], capture: Capture) -> None:
+def wait_until(condition: Callable[[], bool], process: Command, capture: Capture) -> None:
     """Wait for a condition while a capture runs."""
     deadline = time.monotonic() + DEADLINE_S
     while True:
@@ -94,9 +87,9 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes], 
         pause(began_s)
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
+def kill(process: Command) -> None:
     """Kill without warning."""
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.wait()
 
 
