@@ -166,7 +166,7 @@ class CsvLines(PlainObjects):
     other: frozenset
 
     def __init__(self, plan: dict[str, Any]) -> None:
-        """`plan`: see `apply.frames.row_files.formats`. `special`: the characters that make a text be quoted."""
+        """`plan`: see `apply.sink_kinds.row_files.formats`. `special`: the characters that make a text be quoted."""
         PlainObjects.__init__(self, plan)
         self.null = plan["null"]
         self.unknown = plan["unknown"]
