@@ -123,6 +123,6 @@ def test_a_value_that_cannot_be_read_keeps_its_table_alone_from_being_loaded(
             services.wait(lambda: has("b", "1,2024-01-02", "2,2024-01-03"), "the other one goes on")
             mysql_database.execute("update a set day = '2024-01-04' where id = 2")
             services.wait(lambda: has("a", "1,2024-01-01", "2,2024-01-04"), "it is loaded once it can be read")
-            assert services.status()["error"] is None
+            services.wait(lambda: services.status()["error"] is None, "it is no error any more")
     finally:
         drop_mysql_database(target)
